@@ -1,0 +1,118 @@
+"""The submit request as the engine sees it: the twin of `penstock.spec.request`, which documents every key with its unit.
+
+Guarantees: decoding refuses unknown keys and wrong types, so a newer command against an older controller is told so instead of being
+half understood. A field that is None (or empty) was not given; the engine, not the command, fills in the defaults.
+
+Assumes: syntax was checked by the command, but the sender is a stranger: `refusal` checks every bound again before anything is kept.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, STRING_MAX_BYTES, TIME_MAX_S
+
+
+class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """What a job asks for. Keys, units and meaning: the table in `penstock.spec.request`."""
+
+    name: str = ""
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    wckey: str = ""
+    reservation: str = ""
+    comment: str = ""
+    constraint: str = ""
+
+    nodes_min: int | None = None
+    nodes_max: int | None = None
+    ntasks: int | None = None
+    cpus_per_task: int | None = None
+    ntasks_per_node: int | None = None
+    mem_per_node_mib: int | None = None
+    mem_per_cpu_mib: int | None = None
+    gres: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    gpus_per_node: tuple[str, ...] = ()
+    gpus_per_task: tuple[str, ...] = ()
+    exclusive: bool = False
+    oversubscribe: bool = False
+    nodelist: str = ""
+    exclude: str = ""
+
+    time_limit_s: int | None = None
+    time_min_s: int | None = None
+    begin_s: int | None = None
+    hold: bool = False
+    nice: int = 0
+    dependency: str = ""
+    kill_on_invalid_dep: bool | None = None
+    array: str = ""
+    requeue: bool | None = None
+    signal_number: int | None = None
+    signal_lead_s: int | None = None
+    signal_batch: bool = False
+    signal_reservation: bool = False
+    immediate_s: int | None = None
+    interactive: bool = False
+
+    std_out: str = ""
+    std_err: str = ""
+    std_in: str = ""
+    open_mode: str = ""
+    work_dir: str = ""
+    command: str = ""
+    argv: tuple[str, ...] = ()
+    mail_type: tuple[str, ...] = ()
+    mail_user: str = ""
+    export: str = ""
+    get_user_env: bool = False
+    submit_line: str = ""
+    alloc_node: str = ""
+    alloc_sid: int = 0
+    umask: int | None = None
+    rlimits: tuple[str, ...] = ()
+
+
+BOUNDS = {
+    "nodes_min": (1, COUNT_MAX),
+    "nodes_max": (1, COUNT_MAX),
+    "ntasks": (1, COUNT_MAX),
+    "cpus_per_task": (1, COUNT_MAX),
+    "ntasks_per_node": (1, COUNT_MAX),
+    "mem_per_node_mib": (0, MEMORY_MAX_MIB),
+    "mem_per_cpu_mib": (0, MEMORY_MAX_MIB),
+    "time_limit_s": (0, TIME_MAX_S),
+    "time_min_s": (0, TIME_MAX_S),
+    "begin_s": (0, 2**40),
+    "nice": (-NICE_MAX, NICE_MAX),
+    "signal_number": (1, 64),
+    "signal_lead_s": (0, SIGNAL_LEAD_MAX_S),
+    "immediate_s": (0, TIME_MAX_S),
+    "alloc_sid": (0, 2**32),
+    "umask": (0, 0o777),
+}
+"""Smallest and largest value of each number."""
+
+
+def refusal(request: SubmitRequest) -> str:
+    """Why the request breaks a bound (which key, which value, what is allowed), or "" when it keeps them all."""
+    for key, (low, high) in BOUNDS.items():
+        value = getattr(request, key)
+        if value is not None and not low <= value <= high:
+            return f"{key}={value} is out of range, {low} to {high} is allowed"
+    for key in request.__struct_fields__:
+        value = getattr(request, key)
+        if isinstance(value, str):
+            if len(value) > STRING_MAX_BYTES:
+                return f"{key} has {len(value)} characters, {STRING_MAX_BYTES} are allowed"
+            if "\0" in value:
+                return f"{key} holds a NUL character"
+        elif isinstance(value, tuple) and len(value) > ITEMS_MAX:
+            return f"{key} has {len(value)} items, {ITEMS_MAX} are allowed"
+    if request.nodes_min is not None and request.nodes_max is not None and request.nodes_max < request.nodes_min:
+        return f"nodes_max={request.nodes_max} is less than nodes_min={request.nodes_min}"
+    if request.open_mode not in ("", "append", "truncate"):
+        return f"open_mode={request.open_mode} is unknown, append or truncate is allowed"
+    return ""
