@@ -1,0 +1,99 @@
+"""What one job asks for: its shape.
+
+Equal requests are equal objects with equal hashes, so that 100,000 pending jobs are planned as a few hundred batches. A
+request holds names (nodes, features, GRES keys), never indices: it stays valid when nodes come and go. Options of sbatch
+that share a meaning are resolved by the caller (``--mem-per-gpu`` becomes memory per node, DefMemPerCPU becomes
+``memory_per_cpu_mib``); nothing in here has a default that depends on the cluster.
+
+A GRES key is ``name`` or ``name:type``. In a request ``gpu`` is met by GPUs of any type and ``gpu:a100`` by that type only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WHOLE_NODE = -1
+"""As ``memory_per_node_mib``: all memory of each node (``--mem=0``)."""
+
+UNLIMITED_S = 365 * 86_400
+"""The time limit that stands for UNLIMITED: the planner reasons as if such a job ran for a year, as Slurm does."""
+
+GresCounts = tuple[tuple[str, int], ...]
+"""Pairs of GRES key and count, sorted by key, each key once, each count at least 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The resources of one job (or of one array element), wherever it runs.
+
+    nodes_min           fewest nodes
+    nodes_max           most nodes; 0: no bound. Above ``nodes_min`` and without ``ntasks``: as many as can be had now
+    ntasks              tasks in the whole job; 0: ``ntasks_per_node`` (or one) on each node
+    ntasks_per_node     most tasks on one node (exactly so many where ``ntasks`` is 0); 0: no bound
+    memory_*            MiB per node (WHOLE_NODE: all of it) or per allocated CPU; at most one of them is not 0
+    gres_per_node       on each node, as ``--gres`` and ``--gpus-per-node``
+    gres_per_task       beside each task, on its node
+    gres_total          over all nodes together, at least one on each, as ``--gpus``
+    exclusive           whole idle nodes: all their CPUs and GRES; memory as asked
+    features            names that every node must carry
+    """
+
+    nodes_min: int = 1
+    nodes_max: int = 0
+    ntasks: int = 0
+    cpus_per_task: int = 1
+    ntasks_per_node: int = 0
+    memory_per_node_mib: int = 0
+    memory_per_cpu_mib: int = 0
+    gres_per_node: GresCounts = ()
+    gres_per_task: GresCounts = ()
+    gres_total: GresCounts = ()
+    exclusive: bool = False
+    required_nodes: tuple[str, ...] = ()
+    excluded_nodes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("nodes_min", self.nodes_min, 1),
+            ("nodes_max", self.nodes_max, 0),
+            ("ntasks", self.ntasks, 0),
+            ("cpus_per_task", self.cpus_per_task, 1),
+            ("ntasks_per_node", self.ntasks_per_node, 0),
+            ("memory_per_node_mib", self.memory_per_node_mib, WHOLE_NODE),
+            ("memory_per_cpu_mib", self.memory_per_cpu_mib, 0),
+        ):
+            if not least <= value <= LARGEST:
+                raise ValueError(f"Request.{name} is {value}: allowed are {least} to {LARGEST}")
+        if 0 < self.nodes_max < self.nodes_min:
+            raise ValueError(f"Request.nodes_max is {self.nodes_max}, below nodes_min, which is {self.nodes_min}")
+        if 0 < self.ntasks < self.nodes_min:
+            raise ValueError(f"Request.ntasks is {self.ntasks}, below nodes_min, which is {self.nodes_min}: each node runs a task")
+        if self.memory_per_node_mib and self.memory_per_cpu_mib:
+            raise ValueError("Request.memory_per_node_mib and memory_per_cpu_mib exclude each other")
+        for name, counts in (
+            ("gres_per_node", self.gres_per_node),
+            ("gres_per_task", self.gres_per_task),
+            ("gres_total", self.gres_total),
+        ):
+            check_gres_counts(f"Request.{name}", counts)
+
+
+LARGEST = 1 << 40
+"""Most of any one quantity in a request or on a node: products of two stay far below the end of int64."""
+
+
+def check_gres_counts(what: str, counts: GresCounts) -> None:
+    """ValueError unless keys are in order, each once, and counts are 1 to LARGEST."""
+    before = ""
+    for key, count in counts:
+        if key <= before or key.count(":") > 1 or key.startswith(":") or key.endswith(":"):
+            raise ValueError(f"{what}: {key!r} after {before!r}: keys are 'name' or 'name:type', sorted, each once")
+        if not 1 <= count <= LARGEST:
+            raise ValueError(f"{what}: {key} is {count}: allowed are 1 to {LARGEST}")
+        before = key
+
+
+def gres_name(key: str) -> str:
+    """``gpu`` of ``gpu`` and of ``gpu:a100``."""
+    return key.partition(":")[0]
