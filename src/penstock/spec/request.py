@@ -39,7 +39,7 @@ signal_reservation  bool   `R:` also when a reservation is about to overlap
 immediate_s         int    salloc, srun: give up unless allocated in that many seconds (--immediate without a value: 1)
 interactive         bool   salloc, srun: no script; the allocation ends with the connection
 std_out std_err std_in
-                    text   patterns as typed (%j %A %a %x ...), relative to work_dir; absent = slurm-%j.out (slurm-%A_%a.out), the same, /dev/null
+                    text   patterns as typed, relative to work_dir; absent = slurm-%j.out (slurm-%A_%a.out), the same, /dev/null
 open_mode           text   `append` or `truncate`; absent = JobFileAppend of the configuration
 work_dir            text   absolute
 command             text   absolute path of the script (shown as Command=), absent for stdin and --wrap
