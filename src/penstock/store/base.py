@@ -9,8 +9,8 @@ Guarantees, for every implementation (`sqlite`, `memory`), held by one conforman
 - `StoreFull` leaves the store as it was and usable: free space (`release_reserve`) and commit the same batch again. `StoreFailed` is fatal:
   this object refuses every later commit; the process has to exit, start again and load.
 
-Assumes one writer process per store and one thread that commits. Reads (`get_blob`, `find_request`, `feed`, `query_jobs`, `query_steps`) may
-come from any thread and see only what is durable: what is in flight is for the caller to remember.
+Assumes one writer process per store and one thread that commits. Reads (`get_blob`, `find_request`, `feed`, `query_jobs`, `query_steps`)
+may come from any thread and see only what is durable: what is in flight is for the caller to remember.
 
 Kinds "job" and "step" have index columns, so that accounting can ask for rows that have left memory; every other kind is a plain table of
 key and row. A kind is a short lowercase word, a key is a 64-bit integer or a text. Rows and events are opaque here.
@@ -68,6 +68,10 @@ class StoreNewer(StoreError):
 
 class StoreBusy(StoreError):
     """Another process has this store open for writing."""
+
+
+class FeedPruned(StoreError):
+    """The feed no longer reaches back that far: load the rows and follow from their sequence."""
 
 
 class BlobMissing(StoreError):
@@ -198,7 +202,7 @@ class Store(Protocol):
         """The first reply to this user's request, while it is remembered (REQUEST_KEEP_MS, REQUESTS_MAX)."""
 
     def feed(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """Entries after a sequence, oldest first, at most `limit` and FEED_READ_MAX. StoreError if they are pruned already."""
+        """Entries after a sequence, oldest first, at most `limit` and FEED_READ_MAX. Raises FeedPruned, StoreNewer."""
 
     def query_jobs(self, query: JobQuery) -> Iterator[bytes]:
         """Rows of matching jobs, live and history, by job id and run. Read in slices: a slow reader holds nothing up."""
@@ -210,7 +214,10 @@ class Store(Protocol):
         """Deletes at most `limit` feed entries older than `before_seq`, never the last one; returns how many."""
 
     def prune_history(self, ended_before_ms: int, limit: int) -> int:
-        """Deletes at most `limit` history jobs that ended before a time, with their steps and blobs that no row names; returns how many."""
+        """Deletes at most `limit` history jobs that ended before a time, with their steps; returns how many.
+
+        Blobs that no job row names any more go with them (at most `limit` a call).
+        """
 
     def low_water(self) -> bool:
         """True while free space is below the low-water mark or the reserve is spent: refuse submissions, take endings."""
