@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_GRES = 64  # entries in one list
-MAX_COUNT = 1 << 40  # units of one resource
+MAX_COUNT = 1 << 62  # units of one resource
 MAX_NAME = 64  # characters of a name or type
 
-_FACTORS = {"k": 10, "m": 20, "g": 30, "t": 40}
+_FACTORS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 TRES_ORDER = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")  # by Slurm's TRES id; the others follow
 
 
@@ -164,5 +164,5 @@ def _as_count(text: str) -> int | None:
 def _count(text: str, what: str, whole: str) -> int:
     value = _as_count(text)
     if value is None:
-        raise SpecError(f"invalid {what} {whole[:64]!r}: {text[:32]!r} is no count from 0 to {MAX_COUNT} (suffixes k, m, g, t)")
+        raise SpecError(f"invalid {what} {whole[:64]!r}: {text[:32]!r} is no count from 0 to {MAX_COUNT} (suffixes k, m, g, t, p)")
     return value
