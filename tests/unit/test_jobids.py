@@ -4,7 +4,7 @@ import pytest
 
 from penstock.spec import arrays, jobids
 from penstock.spec.errors import SpecError
-from penstock.spec.jobids import JobSelector, parse_job_list, parse_job_selector
+from penstock.spec.jobids import JobSelector, parse_job_id, parse_job_ids
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from penstock.spec.jobids import JobSelector, parse_job_list, parse_job_selector
     ],
 )
 def test_reads_ids(text, selector):
-    assert parse_job_selector(text) == selector
+    assert parse_job_id(text) == selector
 
 
 def test_one_task_is_known_from_many():
-    assert parse_job_selector("123_4").task_id == 4
-    assert parse_job_selector("123_[4-5]").task_id is None
-    assert parse_job_selector("123").task_id is None
+    assert parse_job_id("123_4").task_id == 4
+    assert parse_job_id("123_[4-5]").task_id is None
+    assert parse_job_id("123").task_id is None
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_one_task_is_known_from_many():
 )
 def test_refuses_other_texts(text):
     with pytest.raises(SpecError):
-        parse_job_selector(text)
+        parse_job_id(text)
 
 
 def test_lists_keep_commas_inside_brackets():
-    assert [str(s) for s in parse_job_list("1,2_[1,3],4.batch,")] == ["1", "2_[1,3]", "4.batch"]
+    assert [str(s) for s in parse_job_ids("1,2_[1,3],4.batch,")] == ["1", "2_[1,3]", "4.batch"]
     with pytest.raises(SpecError):
-        parse_job_list("1_[1,2")
+        parse_job_ids("1_[1,2")
     with pytest.raises(SpecError, match="more than 3"):
-        parse_job_list("1,2,3,4", 3)
+        parse_job_ids("1,2,3,4", 3)
 
 
 def test_shows_ids():

@@ -49,7 +49,7 @@ class JobSelector:
         return hash((self.job_id, self.tasks, self.step_id))
 
 
-def parse_job_selector(text: str) -> JobSelector:
+def parse_job_id(text: str) -> JobSelector:
     """One id. A throttle inside brackets (`%2`) is read, because that is how pending arrays are shown, and has no meaning here."""
     stripped = text.strip()
     job, dot, step = stripped.partition(".")
@@ -69,7 +69,7 @@ def parse_job_selector(text: str) -> JobSelector:
     return JobSelector(job_id, tasks, parse_step(step, text) if dot else None)
 
 
-def parse_job_list(text: str, maximum: int = 10_000) -> list[JobSelector]:
+def parse_job_ids(text: str, maximum: int = 10_000) -> list[JobSelector]:
     """Ids joined by commas, commas inside brackets belonging to the id."""
     found: list[JobSelector] = []
     depth = start = 0
@@ -80,7 +80,7 @@ def parse_job_list(text: str, maximum: int = 10_000) -> list[JobSelector]:
             depth -= 1
         elif char == "," and depth <= 0:
             if text[start:index].strip():
-                found.append(parse_job_selector(text[start:index]))
+                found.append(parse_job_id(text[start:index]))
                 if len(found) > maximum:
                     raise SpecError(f"more than {maximum} job ids in one list")
             start = index + 1
