@@ -1,0 +1,489 @@
+"""The standard descriptors of a step's tasks on one node, and their way to the client.
+
+For each task `open_task` gives the three descriptors of the child. Files and /dev/null are the child's own from then on, nothing of them
+passes this process; what goes to the client is a pipe (or a terminal with `pty`, for stdout with `unbuffered`) that this class reads and
+sends through a `ClientLink`. The shepherd's poll loop drives it:
+
+    io = StepIo(...); for each rank: fds = io.open_task(rank); spawn; close fds
+    io.start()
+    loop: poll(io.poll_fds() + ...) → io.handle(fd, events); io.tick(now_s) at io.next_deadline_s(); io.task_exited(rank, status)
+    io.finished() → io.close()
+
+A task with `needs_terminal(rank)` must be a session leader and call `take_terminal` before exec, to own its terminal.
+
+sattach: nothing listens here. `sattach` listens as srun does and asks the controller (op step_attach: address and key, the kernel says who
+asks); the controller sends AttachStep to the step's agents, they hand it to the shepherd, and `attach` dials. Such a reader gets the last
+REPLAY_BYTES first, may type into tasks that read from the client, and never slows the job: what it is too slow for is skipped, and said.
+
+Guarantees: bytes arrive whole, in order and unchanged; memory is bounded (one window of `wire.stdio` a client); a slow srun stops the
+tasks' pipes, a dead one does not: after the bound in `stdio_link` output is read and thrown away and the tasks see the end of their
+standard input. A file that several tasks of the node share is truncated once and appended to by all.
+Assumes: the caller kills what the tasks leave behind; a pipe that is still held LINGER_S after the last exit, silent, is closed.
+Times are seconds of `clock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import struct
+import termios
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from penstock.agent.shepherd.stdio_link import ClientLink
+from penstock.wire import stdio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from penstock.wire.messages import TaskIo
+
+LINGER_S = 2.0
+"""After the last task's exit, for silent pipes that something still holds open."""
+ATTACHED_FLUSH_S = 2.0
+"""After the end of all output, for readers that attached later."""
+REPLAY_BYTES = 1 << 16
+MAX_ATTACHED = 16
+_END_OF_FILE_KEY = b"\x04"
+_MAX_PAD = 10
+"""Slurm's bound of the width in `%4t`."""
+
+
+class _Task:
+    __slots__ = ("exit", "pending", "pending_eof", "rank", "stdin_fd", "streams")
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.exit = b""
+        """Payload of its EXIT, empty while it runs."""
+        self.stdin_fd = -1
+        self.pending: deque[tuple[bytes, list[int] | None]] = deque()
+        """Input not yet written, each with its entry in the link's `unacknowledged`."""
+        self.pending_eof = False
+        self.streams: dict[int, int] = {}
+        """Descriptors that are read: fd → OUT or ERR."""
+
+
+class StepIo:
+    def __init__(
+        self,
+        io: TaskIo,
+        *,
+        node: str,
+        job_id: int,
+        attempt: int,
+        step_id: int,
+        ranks: tuple[int, ...],
+        names: dict[str, str],
+        open_file: Callable[[str, int], int],
+        owner_uid: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`names`: what a letter of a file pattern stands for (n, N, j, s, u ...; t is the rank); `open_file(path, flags)` opens as the
+        user and raises OSError; `owner_uid`: only this user (or root) may be the client, None: our own user."""
+        self._io = io
+        self._names = {"N": node, "j": str(job_id), "J": f"{job_id}.{step_id}", "s": str(step_id), **names}
+        self._open_file = open_file
+        self._clock = clock
+        self._node = node
+        self._owner_uid = os.getuid() if owner_uid is None else owner_uid
+        self._tasks = {rank: _Task(rank) for rank in ranks}
+        self._readers = [rank for rank in ranks if self._word(io.stdin, rank) == "client"]
+        self._by_fd: dict[int, _Task] = {}
+        self._truncated: set[str] = set()
+        self._replay: deque[tuple[int, int, bytes]] = deque()
+        self._replay_bytes = 0
+        self._quiet_since_s: float | None = None
+        self._complete_at_s: float | None = None
+        self._links: list[ClientLink] = []
+        self._main: ClientLink | None = None
+        if io.address:
+            self._main = self._link(io.address, io.key, lossy=False)
+            self._links.append(self._main)
+
+    # --- before the tasks start
+
+    def open_task(self, rank: int) -> tuple[int, int, int]:
+        """Three distinct descriptors for the child, close-on-exec; OSError where a file cannot be opened."""
+        task = self._tasks[rank]
+        opened: list[int] = []
+        try:
+            if self.needs_terminal(rank):
+                opened.append(self._open_terminal(task))
+                opened += [os.dup(opened[0]), os.dup(opened[0])]
+            elif self._io.pty:
+                opened += [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in range(3)]
+            else:
+                opened.append(self._open_input(task))
+                opened.append(self._open_output(task, self._io.stdout, stdio.OUT))
+                opened.append(self._open_output(task, self._io.stderr or self._io.stdout, stdio.ERR))
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            self._close_task(task)
+            raise
+        return opened[0], opened[1], opened[2]
+
+    def needs_terminal(self, rank: int) -> bool:
+        """True where the child must call `take_terminal` (--pty, task 0)."""
+        return self._io.pty and rank == 0 and self._main is not None
+
+    def _word(self, word: str, rank: int) -> str:
+        if word.startswith("task:"):
+            word = "client" if word[5:] == str(rank) else "none"
+        return "none" if word == "client" and not self._io.address else word
+
+    def _open_input(self, task: _Task) -> int:
+        word = self._word(self._io.stdin, task.rank)
+        if word == "none":
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if word != "client":
+            return self._open_file(expand(word, self._names, task.rank), os.O_RDONLY | os.O_CLOEXEC)
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(write_fd, False)
+        task.stdin_fd = write_fd
+        self._by_fd[write_fd] = task
+        return read_fd
+
+    def _open_output(self, task: _Task, word: str, kind: int) -> int:
+        word = self._word(word, task.rank)
+        if word == "none":
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        if word != "client":
+            path = expand(word, self._names, task.rank)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            if not self._io.append and path not in self._truncated:
+                flags |= os.O_TRUNC
+            fd = self._open_file(path, flags)
+            self._truncated.add(path)
+            return fd
+        if self._io.unbuffered and kind == stdio.OUT:
+            read_fd, write_fd = os.openpty()
+            attributes = termios.tcgetattr(write_fd)
+            attributes[1] &= ~termios.OPOST  # bytes as they are written
+            attributes[3] &= ~termios.ECHO
+            termios.tcsetattr(write_fd, termios.TCSANOW, attributes)
+        else:
+            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        self._watch(task, read_fd, kind)
+        return write_fd
+
+    def _open_terminal(self, task: _Task) -> int:
+        master_fd, slave_fd = os.openpty()
+        _set_window(master_fd, self._io.rows, self._io.columns)
+        self._watch(task, master_fd, stdio.OUT)
+        task.stdin_fd = master_fd
+        return slave_fd
+
+    def _watch(self, task: _Task, fd: int, kind: int) -> None:
+        os.set_blocking(fd, False)
+        task.streams[fd] = kind
+        self._by_fd[fd] = task
+
+    def _link(self, address: str, key: bytes, *, lossy: bool) -> ClientLink:
+        node_rank = int(self._names.get("n", "0"))
+        return ClientLink(address, key, self._node, node_rank, owner_uid=self._owner_uid, lossy=lossy)
+
+    # --- while they run
+
+    def start(self) -> None:
+        """Dial the client."""
+        if self._main is not None:
+            self._main.dial(self._clock())
+            self._note_gone()
+
+    def attach(self, address: str, key: bytes) -> None:
+        """Dial a further reader (sattach). ValueError when there are too many or the tasks' output does not come through here."""
+        if not self._io.address:
+            raise ValueError("this step's output goes to files, there is nothing to attach to")
+        self._links = [link for link in self._links if link is self._main or not link.gone]
+        if len(self._links) > MAX_ATTACHED:
+            raise ValueError(f"{MAX_ATTACHED} readers are attached to this step already")
+        link = self._link(address, key, lossy=True)
+        for kind, rank, data in self._replay:
+            link.push(kind, rank, data)
+        for task in self._tasks.values():
+            if task.exit:
+                link.push(stdio.EXIT, task.rank, task.exit)
+        self._links.append(link)
+        link.dial(self._clock())
+
+    def poll_fds(self) -> list[tuple[int, int]]:
+        """(fd, events) for poll; also sends what was collected since the last call."""
+        now_s = self._clock()
+        out: list[tuple[int, int]] = []
+        for link in self._links:
+            link.flush(now_s)
+            wanted = link.poll_fd()
+            if wanted is not None:
+                out.append(wanted)
+        blocked = self._main is not None and self._main.full
+        for fd, task in self._by_fd.items():
+            events = 0
+            if fd in task.streams and not blocked:
+                events |= select.POLLIN
+            if fd == task.stdin_fd and (task.pending or task.pending_eof):
+                events |= select.POLLOUT
+            if events:
+                out.append((fd, events))
+        return out
+
+    def handle(self, fd: int, events: int) -> None:
+        """poll said that `fd` is ready."""
+        task = self._by_fd.get(fd)
+        if task is None:
+            for link in self._links:
+                wanted = link.poll_fd()
+                if wanted is not None and wanted[0] == fd:
+                    self._from_client(link, link.handle(self._clock()))
+                    break
+            return
+        if fd == task.stdin_fd and events & (select.POLLOUT | select.POLLERR):
+            self._feed(task)
+        if fd in task.streams and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+            self._read(task, fd)
+
+    def _read(self, task: _Task, fd: int) -> bool:
+        """One piece of output; False when there is none now."""
+        kind = task.streams[fd]
+        try:
+            data = os.read(fd, stdio.MAX_PAYLOAD_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as exc:
+            if exc.errno != errno.EIO:  # EIO: every descriptor of the terminal's other side is closed
+                self.notice(f"slurmstepd-{self._node}: error: task {task.rank}: output lost: {exc.strerror}")
+            data = b""
+        if data:
+            self._quiet_since_s = None
+            self._remember(kind, task.rank, data)
+            for link in self._links:
+                link.push(kind, task.rank, data)
+            return True
+        self._end_stream(task, fd)
+        return False
+
+    def _remember(self, kind: int, rank: int, data: bytes) -> None:
+        replay = self._replay
+        replay.append((kind, rank, data))
+        self._replay_bytes += len(data)
+        while self._replay_bytes > REPLAY_BYTES and len(replay) > 1:
+            self._replay_bytes -= len(replay.popleft()[2])
+
+    def _end_stream(self, task: _Task, fd: int) -> None:
+        kind = task.streams.pop(fd)
+        del self._by_fd[fd]
+        os.close(fd)
+        if fd == task.stdin_fd:
+            task.stdin_fd = -1
+            self._drop_input(task)
+        for link in self._links:
+            link.push(kind, task.rank)
+
+    def _from_client(self, link: ClientLink, frames: list[tuple[int, int, bytes, int]]) -> None:
+        for kind, rank, payload, offset in frames:
+            if kind == stdio.RESIZE:
+                self._resize(payload)
+                continue
+            readers = [self._tasks[number] for number in self._readers if rank in (stdio.ALL, number)]
+            readers = [task for task in readers if not task.exit]
+            if payload:
+                entry = [offset, len(readers)]
+                link.unacknowledged.append(entry)
+                for task in readers:
+                    task.pending.append((payload, entry))
+            elif link is self._main:
+                for task in readers:
+                    task.pending_eof = True
+            for task in readers:
+                self._feed(task)
+        link.consumed()
+        self._note_gone()
+
+    def _resize(self, payload: bytes) -> None:
+        try:
+            rows, columns = stdio.parse_resize(payload)
+        except stdio.ProtocolError:
+            return
+        for task in self._tasks.values():
+            if self._io.pty and task.stdin_fd >= 0:
+                _set_window(task.stdin_fd, rows, columns)
+
+    def _feed(self, task: _Task) -> None:
+        """Write input to the task until its pipe is full."""
+        if task.stdin_fd < 0:
+            return  # not opened yet: the input waits
+        while task.pending:
+            data, entry = task.pending[0]
+            try:
+                count = os.write(task.stdin_fd, data)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # EPIPE: the task closed its standard input
+                self._close_input(task)
+                return
+            if count < len(data):
+                task.pending[0] = (data[count:], entry)
+                continue
+            task.pending.popleft()
+            _release(entry)
+        for link in self._links:
+            link.consumed()
+        if task.pending_eof:
+            if task.stdin_fd in task.streams:  # a terminal: its end of file is a key
+                with contextlib.suppress(OSError):
+                    os.write(task.stdin_fd, _END_OF_FILE_KEY)
+                task.pending_eof = False
+            else:
+                self._close_input(task)
+
+    def _close_input(self, task: _Task) -> None:
+        if task.stdin_fd >= 0 and task.stdin_fd not in task.streams:
+            del self._by_fd[task.stdin_fd]
+            os.close(task.stdin_fd)
+        if task.stdin_fd not in task.streams:
+            task.stdin_fd = -1
+        self._drop_input(task)
+
+    def _drop_input(self, task: _Task) -> None:
+        if task.rank in self._readers:
+            self._readers.remove(task.rank)
+        task.pending_eof = False
+        while task.pending:
+            _release(task.pending.popleft()[1])
+        for link in self._links:
+            link.consumed()
+
+    def notice(self, text: str) -> None:
+        """A line for the standard error of every client, such as `slurmstepd-n1: error: ...`."""
+        data = text.encode(errors="surrogateescape")[: stdio.MAX_PAYLOAD_BYTES]
+        for link in self._links:
+            link.push(stdio.NOTICE, 0, data)
+
+    def task_exited(self, rank: int, wait_status: int, cause: str = "") -> None:
+        """The task was reaped; `cause` is one of wire.messages.CAUSES."""
+        task = self._tasks[rank]
+        task.exit = f"{wait_status}\t{cause}".encode()
+        self._close_input(task)
+        self._quiet_since_s = None
+        for link in self._links:
+            link.push(stdio.EXIT, rank, task.exit)
+
+    # --- time and the end
+
+    def next_deadline_s(self) -> float | None:
+        """When `tick` must be called, in seconds of `clock`; None: no time matters."""
+        deadlines = [when for when in (link.next_deadline_s() for link in self._links) if when is not None]
+        if self._lingering():
+            if self._quiet_since_s is None:
+                self._quiet_since_s = self._clock()
+            deadlines.append(self._quiet_since_s + LINGER_S)
+        if self._complete_at_s is not None and any(not link.delivered for link in self._links):
+            deadlines.append(self._complete_at_s + ATTACHED_FLUSH_S)
+        return min(deadlines, default=None)
+
+    def tick(self, now_s: float) -> None:
+        for link in self._links:
+            link.tick(now_s)
+        self._note_gone()
+        if self._lingering():
+            if self._quiet_since_s is None:
+                self._quiet_since_s = now_s
+            elif now_s - self._quiet_since_s >= LINGER_S:
+                self._end_silent_streams()
+
+    def _lingering(self) -> bool:
+        """Every task exited, some output is still held open, and it is not us who wait for the client."""
+        if self._main is not None and self._main.full:
+            self._quiet_since_s = None
+            return False
+        tasks = self._tasks.values()
+        return all(task.exit for task in tasks) and any(task.streams for task in tasks)
+
+    def _end_silent_streams(self) -> None:
+        for task in self._tasks.values():
+            for fd in list(task.streams):
+                if not self._read(task, fd) and fd in task.streams:
+                    self._end_stream(task, fd)
+
+    def _note_gone(self) -> None:
+        """srun is gone: nobody will ever type again."""
+        if self._main is not None and self._main.gone:
+            for rank in list(self._readers):
+                task = self._tasks[rank]
+                if task.stdin_fd in task.streams:  # the terminal hangs up
+                    self._end_stream(task, task.stdin_fd)
+                else:
+                    self._close_input(task)
+
+    def finished(self) -> bool:
+        """All output is with the clients, or a bound said that it never will be."""
+        if not all(task.exit and not task.streams for task in self._tasks.values()):
+            return False
+        now_s = self._clock()
+        if self._complete_at_s is None:
+            self._complete_at_s = now_s
+            for link in self._links:
+                link.finish()
+                link.flush(now_s)
+        late = now_s - self._complete_at_s >= ATTACHED_FLUSH_S
+        return all(link.delivered or (late and link.lossy) for link in self._links)
+
+    def close(self) -> None:
+        for task in self._tasks.values():
+            self._close_task(task)
+        for link in self._links:
+            link.close()
+
+    def _close_task(self, task: _Task) -> None:
+        for fd in {*task.streams, task.stdin_fd} - {-1}:
+            self._by_fd.pop(fd, None)
+            os.close(fd)
+        task.streams.clear()
+        task.stdin_fd = -1
+
+
+def take_terminal() -> None:
+    """In the child of a task that needs a terminal, after setsid and with the terminal as descriptor 0: make it the controlling one."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def expand(pattern: str, names: dict[str, str], rank: int) -> str:
+    """The file name of one task: `%t`, `%4t` (zero-padded), `%%`; a letter that `names` does not know stays as it is."""
+    out: list[str] = []
+    at = 0
+    while at < len(pattern):
+        if pattern[at] != "%":
+            out.append(pattern[at])
+            at += 1
+            continue
+        end = at + 1
+        while end < len(pattern) and pattern[end].isdigit():
+            end += 1
+        letter = pattern[end : end + 1]
+        if letter == "%" and end == at + 1:
+            out.append("%")
+        elif letter == "t" or letter in names:
+            value = str(rank) if letter == "t" else names[letter]
+            width = min(int(pattern[at + 1 : end] or "0"), _MAX_PAD)
+            out.append(value.zfill(width) if value.isdigit() else value)
+        else:
+            out.append(pattern[at : end + 1])
+        at = end + 1
+    return "".join(out)
+
+
+def _set_window(fd: int, rows: int, columns: int) -> None:
+    if rows > 0 and columns > 0:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", min(rows, 65535), min(columns, 65535), 0, 0))
+
+
+def _release(entry: list[int] | None) -> None:
+    if entry is not None:
+        entry[1] -= 1
