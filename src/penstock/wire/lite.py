@@ -159,6 +159,11 @@ class Connection:
             raise ConnectionError(f"a frame of {length} bytes")
         return head[4:5], self._take(length - 1)
 
+    def buffered(self) -> bool:
+        """Whether `read` has a whole frame already, so that it does not wait."""
+        pending = self._pending
+        return len(pending) >= 4 and len(pending) >= 4 + int.from_bytes(pending[:4], "big")
+
     def _take(self, count: int) -> bytes:
         buffer = self._pending
         if len(buffer) < count:
@@ -208,7 +213,7 @@ def request(
                 if kind == FINAL:
                     return text
                 if kind == ERROR:
-                    raise _refused(text)
+                    raise refused(text)
                 if kind == CHUNK:
                     passed_on = True
                     if on_chunk:
@@ -243,7 +248,8 @@ def _encode_text(key: str, text: object) -> str:
     return str(encode_basestring_ascii(text))
 
 
-def _refused(text: str) -> Refused:
+def refused(text: str) -> Refused:
+    """The exception for the payload of an error frame."""
     number, _, rest = text.partition("\t")
     message, _, detail = rest.partition("\t")
     return Refused(int(number) if number.isdecimal() else 1, message, detail)
