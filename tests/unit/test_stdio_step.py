@@ -12,7 +12,7 @@ import pytest
 
 from penstock.agent.shepherd import stdio as shepherd_stdio
 from penstock.agent.shepherd import stdio_link
-from penstock.agent.shepherd.stdio import StepIo, expand, take_terminal
+from penstock.agent.shepherd.stdio import StepIo, take_terminal
 from penstock.cli.step_client import StepClient
 from penstock.wire import stdio
 from penstock.wire.messages import TaskIo
@@ -436,23 +436,6 @@ def test_a_listener_of_another_user_never_gets_the_key(bench):
     b.spawn(0, "true")
     b.run().finish()
     assert "belongs to uid" in b.io._main.reason
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name"),
-    [
-        ("o.%t", "o.5"),
-        ("%3t", "005"),
-        ("%99t", "0000000005"),
-        ("%%t", "%t"),
-        ("%N-%n", "n1-0"),
-        ("100%", "100%"),
-        ("%q", "%q"),
-        ("%5N", "n1"),
-    ],
-)
-def test_file_patterns(pattern, name):
-    assert expand(pattern, {"N": "n1", "n": "0"}, 5) == name
 
 
 @pytest.mark.parametrize("text", ["", "unix:", "unix:rel", "tcp:host:1", "tcp:127.0.0.1:x", "http:x"])

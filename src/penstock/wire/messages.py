@@ -170,6 +170,17 @@ class LaunchStep(msgspec.Struct, frozen=True, tag="step", omit_defaults=True):
     wait_for_children: bool = False
 
 
+class AttachStep(msgspec.Struct, frozen=True, tag="attach"):
+    """A further reader of a step's terminal I/O (sattach) listens on `address`: dial it and present `key` (`wire.stdio`). Lost when the
+    step is over; nothing is answered, the reader sees the connection or its own time limit."""
+
+    job_id: int
+    attempt: int
+    step_id: int
+    address: str
+    key: bytes
+
+
 class SignalRun(msgspec.Struct, frozen=True, tag="signal"):
     """Deliver one signal. `scope`: "steps" (every step, not the batch script), "batch" (only the script), "full" (script and all
     its children), "all" (steps and script), "step" (the one in step_id)."""
@@ -233,7 +244,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
     now_ms: int
 
 
-ToAgent = Welcome | Assign | LaunchStep | SignalRun | Terminate | Suspend | SetTimeLimit | AckEnded | QueryUsage | Ping
+ToAgent = Welcome | Assign | LaunchStep | AttachStep | SignalRun | Terminate | Suspend | SetTimeLimit | AckEnded | QueryUsage | Ping
 
 
 # --- agent to controller -------------------------------------------------------------------------------------------------------

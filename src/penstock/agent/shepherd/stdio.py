@@ -36,6 +36,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from penstock.agent.shepherd.stdio_link import ClientLink
+from penstock.spec.patterns import fill
 from penstock.wire import stdio
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ ATTACHED_FLUSH_S = 2.0
 REPLAY_BYTES = 1 << 16
 MAX_ATTACHED = 16
 _END_OF_FILE_KEY = b"\x04"
-_MAX_PAD = 10
-"""Slurm's bound of the width in `%4t`."""
 
 
 class _Task:
@@ -143,7 +142,7 @@ class StepIo:
         if word == "none":
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if word != "client":
-            return self._open_file(expand(word, self._names, task.rank), os.O_RDONLY | os.O_CLOEXEC)
+            return self._open_file(fill(word, {**self._names, "t": str(task.rank)}), os.O_RDONLY | os.O_CLOEXEC)
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(write_fd, False)
         task.stdin_fd = write_fd
@@ -155,7 +154,7 @@ class StepIo:
         if word == "none":
             return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         if word != "client":
-            path = expand(word, self._names, task.rank)
+            path = fill(word, {**self._names, "t": str(task.rank)})
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             if not self._io.append and path not in self._truncated:
                 flags |= os.O_TRUNC
@@ -451,31 +450,6 @@ class StepIo:
 def take_terminal() -> None:
     """In the child of a task that needs a terminal, after setsid and with the terminal as descriptor 0: make it the controlling one."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def expand(pattern: str, names: dict[str, str], rank: int) -> str:
-    """The file name of one task: `%t`, `%4t` (zero-padded), `%%`; a letter that `names` does not know stays as it is."""
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        if pattern[at] != "%":
-            out.append(pattern[at])
-            at += 1
-            continue
-        end = at + 1
-        while end < len(pattern) and pattern[end].isdigit():
-            end += 1
-        letter = pattern[end : end + 1]
-        if letter == "%" and end == at + 1:
-            out.append("%")
-        elif letter == "t" or letter in names:
-            value = str(rank) if letter == "t" else names[letter]
-            width = min(int(pattern[at + 1 : end] or "0"), _MAX_PAD)
-            out.append(value.zfill(width) if value.isdigit() else value)
-        else:
-            out.append(pattern[at : end + 1])
-        at = end + 1
-    return "".join(out)
 
 
 def _set_window(fd: int, rows: int, columns: int) -> None:
