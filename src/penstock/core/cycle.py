@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from penstock.core.plan import Plan, Reason, Reservation
-from penstock.core.view import View
+import numpy as np
+
+from penstock.core.backfill import Backfill
+from penstock.core.plan import Plan, Reason, Reservation, Share, Start
+from penstock.core.priority import Queue
+from penstock.core.view import Int64, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,124 @@ class Reporter:
 
 def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = None) -> Generator[int, None, Plan]:
     """Yields the number of placement attempts so far; returns the Plan."""
-    raise NotImplementedError
-    yield 0
+    budget = budget or Budget()
+    reporter = reporter or Reporter()
+    policy = Backfill(view, budget.reservations)
+    queue = Queue(view.pending)
+    book = Book(view)
+    yielded = 0
+    complete = True
+    while queue:
+        if policy.tests >= budget.max_tests or len(book.starts) >= budget.max_starts:
+            complete = False
+            break
+        run = queue.next_run()
+        batch = view.batches[run.batch]
+        if batch is None:
+            raise ValueError(f"pending records refer to batch {run.batch}, which the view does not have")
+        refusal = policy.refusal(batch)
+        settled = 0
+        if refusal is None:
+            wanted = min(int(book.left[run.rows].sum()), budget.max_starts - len(book.starts))
+            placed: list[Placed] = []
+            for site, placement, count in policy.start(batch, wanted):
+                placed.append(Placed(site.partition.name, placement.shares(view.nodes), count))
+                if policy.cells - yielded >= budget.slice_cells:
+                    yielded = policy.cells
+                    yield policy.tests
+            started = sum(item.elements for item in placed)
+            settled = book.start(run.rows, placed, started, reporter)
+            queue.advance(settled)
+            if started == wanted:
+                continue
+            refusal = policy.stuck(batch)
+        row = int(run.rows[settled])
+        job_id = int(view.pending.job_id[row])
+        if refusal is not None:
+            reporter.blocked(job_id, book.refuse(queue.drop(), refusal), refusal)
+        else:
+            reason = policy.waits(batch, job_id)
+            book.refuse(run.rows[settled : settled + 1], reason)
+            reservation = policy.reserve(batch, job_id) if policy.may_reserve(batch) else None
+            if reservation is not None:
+                book.reserve(row, reservation)
+                reporter.reserved(reservation)
+            if reservation is not None and policy.may_reserve(batch):
+                queue.advance(int(book.left[row] == 0))
+                reporter.blocked(job_id, 1, reason)
+            else:
+                reporter.blocked(job_id, 1 + book.refuse(queue.drop(), policy.behind(batch)), reason)
+        if policy.cells - yielded >= budget.slice_cells:
+            yielded = policy.cells
+            yield policy.tests
+    return book.plan(complete, policy.tests)
+
+
+class Placed(NamedTuple):
+    """``elements`` elements with equal shares."""
+
+    partition: str
+    shares: tuple[Share, ...]
+    elements: int
+
+
+class Book:
+    """What the pass has decided so far about each pending row."""
+
+    def __init__(self, view: View) -> None:
+        pending = view.pending
+        self.starts: list[Start] = []
+        self.reservations: list[Reservation] = []
+        self.left = pending.startable.copy()
+        """Elements of each row that may start and have neither started nor been reserved."""
+        self._view = view
+        self._waiting = pending.count.copy()
+        self._reason = np.full(len(pending), -1, np.int32)
+        self._reasons: dict[Reason, int] = {}
+
+    def start(self, rows: Int64, placed: list[Placed], started: int, reporter: Reporter) -> int:
+        """Give the placed elements to the rows in order; how many rows have nothing left to start."""
+        if not started:
+            return 0
+        before = np.cumsum(self.left[rows]) - self.left[rows]
+        rows = rows[: int(np.searchsorted(before, started))]
+        take = np.minimum(self.left[rows], started - before[: len(rows)])
+        self.left[rows] -= take
+        self._waiting[rows] -= take
+        job_ids = self._view.pending.job_id[rows]
+        for job_id, count in zip(job_ids.tolist(), take.tolist(), strict=True):
+            reporter.started(job_id, count)
+        owners = iter(np.repeat(job_ids, take).tolist())
+        for item in placed:
+            self.starts += [Start(next(owners), item.partition, item.shares) for _ in range(item.elements)]
+        return int((self.left[rows] == 0).sum())
+
+    def reserve(self, row: int, reservation: Reservation) -> None:
+        self.reservations.append(reservation)
+        self.left[row] -= 1
+
+    def refuse(self, rows: Int64, reason: Reason) -> int:
+        """Rows without a reason get this one; how many they were."""
+        rows = rows[self._reason[rows] < 0]
+        if len(rows):
+            self._reason[rows] = self._reasons.setdefault(reason, len(self._reasons))
+        return len(rows)
+
+    def plan(self, complete: bool, tests: int) -> Plan:
+        throttled = np.flatnonzero((self.left == 0) & (self._waiting > 0))
+        self.refuse(throttled, Reason("JobArrayTaskLimit", "policy", "array tasks"))
+        waiting = np.flatnonzero(self._waiting > 0)
+        return Plan(
+            seq=self._view.seq,
+            now_s=self._view.now_s,
+            starts=tuple(self.starts),
+            reservations=tuple(self.reservations),
+            reasons=tuple(self._reasons),
+            waiting_job_id=self._view.pending.job_id[waiting],
+            waiting_reason=self._reason[waiting],
+            complete=complete,
+            tests=tests,
+        )
 
 
 def plan_now(view: View, budget: Budget | None = None, reporter: Reporter | None = None) -> Plan:

@@ -77,6 +77,11 @@ class Request:
             ("gres_total", self.gres_total),
         ):
             check_gres_counts(f"Request.{name}", counts)
+        seen: dict[str, int] = {}
+        for at, counts in enumerate((self.gres_per_node, self.gres_per_task, self.gres_total)):
+            for key, _ in counts:
+                if seen.setdefault(gres_name(key), at) != at:
+                    raise ValueError(f"Request: {gres_name(key)} is asked for per node, per task and in total at once: one way is allowed")
 
 
 LARGEST = 1 << 40

@@ -1,0 +1,189 @@
+"""Backfill: who starts now, who gets a reservation, who waits.
+
+Jobs are taken in priority order. A job that fits over its whole time limit, beside all reservations made so far, starts. The
+first ``reservations`` blocked jobs of each partition get the earliest start that the profile knows (the *shadow time*), on
+named nodes; a later job starts only where it leaves those amounts alone. One reservation is EASY (Lifka, "The ANL/IBM SP
+scheduling system", JSSPP 1995); a reservation for each blocked job is conservative backfill (Feitelson and Weil, IPPS 1998).
+
+Guaranteed: a start never delays a reservation made before it in the pass, as long as running jobs end by their limits; with an
+unchanged queue before it and no new obstacle, a reserved job's start is never later in the next pass, so it does not starve.
+Reservations are per partition because a blocked job of one partition must not leave another's large jobs without any.
+Not guaranteed: anything to blocked jobs beyond that number, which waits are short (that is a policy's business), and a start for
+jobs that cannot run on the nodes that are up: they get no reservation and stand in nobody's way.
+
+Only what has failed is remembered within a pass: room only shrinks, so what failed fails again for equal requests with the same or
+a longer time limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
+from penstock.core.placement import Placement, place_copies, place_one, weight_rank
+from penstock.core.plan import Reason, Reservation
+from penstock.core.profile import Profile
+from penstock.core.request import UNLIMITED_S, Request
+from penstock.core.view import Batch, Int64, Partition, View
+
+NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
+"""Partition states that keep queued jobs from starting, and Slurm's word for it."""
+
+
+class Backfill:
+    """The state of one pass over one view. ``tests`` and ``cells`` count the work done."""
+
+    def __init__(self, view: View, reservations: int) -> None:
+        self.tests = 0
+        self.cells = 0
+        self.profile = Profile(view.nodes.free, view.running, view.now_s)
+        self._view = view
+        self._nodes = view.nodes
+        self._rank = weight_rank(view.nodes)
+        self._limit = reservations
+        self._sites: dict[tuple[Request, str], Site | Reason] = {}
+        self._stuck: dict[tuple[Request, str], Reason | None] = {}
+        self._failed: dict[tuple[Request, str], int] = {}
+        self._reserved: dict[str, int] = {}
+        self._first: dict[str, int] = {}
+
+    def refusal(self, batch: Batch) -> Reason | None:
+        """Why no partition of the batch lets it start, whatever is free; None: one does."""
+        found: Reason | None = None
+        for name in batch.partitions:
+            site = self._site(batch, name)
+            if isinstance(site, Site):
+                return None
+            found = found or site
+        return found or Reason("PartitionConfig", "policy", "partition")
+
+    def start(self, batch: Batch, wanted: int) -> Iterator[tuple[Site, Placement, int]]:
+        """Up to ``wanted`` elements that start now, as (site, placement of one, how many of them). They are taken from the
+        profile as they are yielded."""
+        end_s = self._view.now_s + _seconds(batch)
+        for site in self._open(batch):
+            key = (batch.request, site.partition.name)
+            if key in self._failed and self._failed[key] <= _seconds(batch):
+                continue
+            for placement, count in self._fill(site, end_s, wanted):
+                self.profile.start(placement, count, end_s)
+                wanted -= count
+                yield site, placement, count
+            if not wanted:
+                return
+            self._failed[key] = _seconds(batch)
+
+    def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
+        nodes, demand = self._nodes, site.demand
+        if demand.fits_one_node:
+            self._count()
+            for placement, count in place_copies(nodes, self._rank, self.profile.room_now(end_s), site, wanted):
+                wanted -= count
+                yield placement, count
+        if demand.fits_one_node and not demand.may_split:
+            return
+        while wanted:
+            self._count()
+            spread = place_one(nodes, self._rank, self.profile.room_now(end_s), site)
+            if spread is None:
+                return
+            wanted -= 1
+            yield spread, 1
+
+    def stuck(self, batch: Batch) -> Reason | None:
+        """Why the batch could not run even if all that runs had ended; None: it could."""
+        found: Reason | None = None
+        for site in self._open(batch):
+            key = (batch.request, site.partition.name)
+            if key not in self._stuck:
+                self._stuck[key] = self._without_load(site)
+            reason = self._stuck[key]
+            if reason is None:
+                return None
+            found = found or reason
+        return found
+
+    def _without_load(self, site: Site) -> Reason | None:
+        nodes = self._nodes
+        self._count()
+        short = blocker(nodes, site, nodes.total, site.mask, BUSY)
+        if short is None:
+            return None
+        never = blocker(nodes, site, nodes.total, site.anywhere, NEVER)
+        if never is not None:
+            return never
+        word = "ReqNodeNotAvail" if len(site.required) and not nodes.up[site.required].all() else "Resources"
+        return Reason(word, "waiting", short.what, short.asked, short.most, unavailable(nodes, site))
+
+    def waits(self, batch: Batch, job_id: int) -> Reason:
+        """Why the first open job of the batch waits: Resources for the first blocked of its partition, else Priority."""
+        site = next(self._open(batch))
+        first = self._first.setdefault(site.partition.name, job_id)
+        if first != job_id:
+            return Reason("Priority", "waiting", "priority", names=(str(first),))
+        room = self.profile.room_now(self._view.now_s + _seconds(batch))
+        reason = blocker(self._nodes, site, room, site.mask, BUSY)
+        return reason or Reason(*BUSY)
+
+    def behind(self, batch: Batch) -> Reason:
+        """Why the jobs behind the first of a blocked batch wait."""
+        return Reason("Priority", "waiting", "priority", names=(str(self._first[next(self._open(batch)).partition.name]),))
+
+    def may_reserve(self, batch: Batch) -> bool:
+        return any(self._reserved.get(site.partition.name, 0) < self._limit for site in self._open(batch))
+
+    def reserve(self, batch: Batch, job_id: int) -> Reservation | None:
+        """Promise the next element of the batch its earliest start, where the profile knows one."""
+        seconds = _seconds(batch)
+        best: tuple[int, Placement, Site] | None = None
+        for site in self._open(batch):
+            if self._reserved.get(site.partition.name, 0) >= self._limit:
+                continue
+            found = self.profile.earliest(seconds, partial(self._attempt, site))
+            if found is not None and (best is None or found[0] < best[0]):
+                best = (*found, site)
+        if best is None:
+            return None
+        start_s, placement, site = best
+        self.profile.reserve(placement, start_s, start_s + seconds)
+        name = site.partition.name
+        self._reserved[name] = self._reserved.get(name, 0) + 1
+        return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes))
+
+    def _attempt(self, site: Site, room: Int64) -> Placement | None:
+        self._count()
+        return place_one(self._nodes, self._rank, room, site)
+
+    def _open(self, batch: Batch) -> Iterator[Site]:
+        for name in batch.partitions:
+            site = self._site(batch, name)
+            if isinstance(site, Site):
+                yield site
+
+    def _site(self, batch: Batch, name: str) -> Site | Reason:
+        partition = self._view.partitions.get(name)
+        if partition is None:
+            return Reason("PartitionConfig", "policy", "partition", names=(name,))
+        if partition.state in NO_STARTS:
+            return Reason(NO_STARTS[partition.state], "policy", "partition", names=(name,))
+        if partition.max_time_s and batch.time_limit_s > partition.max_time_s:
+            return Reason("PartitionTimeLimit", "policy", "time_limit_s", batch.time_limit_s, partition.max_time_s, (name,))
+        return self._located(batch.request, partition)
+
+    def _located(self, request: Request, partition: Partition) -> Site | Reason:
+        if partition.max_nodes and request.nodes_min > partition.max_nodes:
+            return Reason("PartitionNodeLimit", "policy", "nodes", request.nodes_min, partition.max_nodes, (partition.name,))
+        key = (request, partition.name)
+        found = self._sites.get(key)
+        if found is None:
+            found = self._sites[key] = locate(self._nodes, partition, request)
+        return found
+
+    def _count(self) -> None:
+        self.tests += 1
+        self.cells += self._nodes.free.size
+
+
+def _seconds(batch: Batch) -> int:
+    return min(batch.time_limit_s, UNLIMITED_S)

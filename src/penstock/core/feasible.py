@@ -1,0 +1,193 @@
+"""Where a request could run: node masks, tasks and copies that fit on each node, and why nothing does.
+
+``room`` is always int64[resources, N], what each node could give (free now, free over a window, or everything). All answers
+are exact per node; which nodes to choose is ``placement``'s business. Pure functions over arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.core.plan import Reason
+from penstock.core.request import Request
+from penstock.core.resources import UNBOUNDED, Demand, GresNeed, resolve
+from penstock.core.view import CPUS, MEMORY_MIB, Bool, Int64, Nodes, Partition, View
+
+NEVER = ("BadConstraints", "impossible")
+BUSY = ("Resources", "waiting")
+"""Word and tier of a blocker among all nodes, and among what is free now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A demand in a partition: where it may run.
+
+    mask       bool[N]: nodes that it may use now (member, up, not excluded, all features)
+    anywhere   the same without asking whether a node is up
+    required   columns of the required nodes, ascending
+    nodes_max  the smaller bound of request and partition, UNBOUNDED where there is none
+    """
+
+    demand: Demand
+    partition: Partition
+    mask: Bool
+    anywhere: Bool
+    required: Int64
+    nodes_max: int
+
+    @property
+    def nodes_min(self) -> int:
+        return max(self.demand.request.nodes_min, len(self.required))
+
+    @property
+    def nodes_most(self) -> int:
+        """Most nodes that the element can use: each runs a task and holds at least one of each total."""
+        most = self.nodes_max
+        if self.demand.ntasks:
+            most = min(most, self.demand.ntasks)
+        for need in self.demand.draws:
+            if need.in_total:
+                most = min(most, need.in_total)
+        return most
+
+
+def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reason:
+    """The site of ``request`` in ``partition``, or what makes every node impossible."""
+    demand = resolve(request, nodes.pools)
+    anywhere = partition.member.copy()
+    for feature in request.features:
+        carriers = nodes.features.get(feature)
+        if carriers is None:
+            return Reason("BadConstraints", "impossible", "features", names=(feature,))
+        anywhere &= carriers
+    for name in request.excluded_nodes:
+        if name in nodes.index_of:
+            anywhere[nodes.index_of[name]] = False
+    unusable = [name for name in request.required_nodes if name not in nodes.index_of or not anywhere[nodes.index_of[name]]]
+    if unusable:
+        return Reason("BadConstraints", "impossible", "nodes", names=tuple(unusable))
+    required = np.array(sorted({nodes.index_of[name]: None for name in request.required_nodes}), np.int64)
+    nodes_max = min(request.nodes_max or UNBOUNDED, partition.max_nodes or UNBOUNDED)
+    return Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max)
+
+
+def pool_room(room: Int64, need: GresNeed) -> Int64:
+    """int64[N]: devices on each node that can meet ``need``."""
+    if len(need.rows) == 1:
+        only: Int64 = room[need.rows[0]]
+        return only
+    return sum((room[row] for row in need.rows), np.zeros(room.shape[1], np.int64))
+
+
+def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
+    """int64[N]: how many tasks of one element each node could run, 0 where its fixed part does not fit."""
+    fit: Int64 = room[CPUS] // demand.cpus_per_task
+    if demand.memory_per_task_mib:
+        np.minimum(fit, room[MEMORY_MIB] // demand.memory_per_task_mib, out=fit)
+    if demand.whole_memory:
+        fit[room[MEMORY_MIB] < total[MEMORY_MIB]] = 0
+    elif demand.memory_per_node_mib:
+        fit[room[MEMORY_MIB] < demand.memory_per_node_mib] = 0
+    for need in demand.fits:
+        have = pool_room(room, need)
+        if need.per_task:
+            np.minimum(fit, (have - need.per_node) // need.per_task, out=fit)
+        fixed = need.per_node + (1 if need.in_total else 0)
+        if fixed:
+            fit[have < fixed] = 0
+    if demand.request.exclusive:
+        fit[room[CPUS] < total[CPUS]] = 0
+    cap = min(demand.tasks_cap, demand.ntasks or UNBOUNDED)
+    np.clip(fit, 0, cap, out=fit)
+    return fit
+
+
+def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
+    """int64[N]: how many whole elements each node could hold. Only for demands that ``fits_one_node``."""
+    tasks = demand.ntasks or demand.tasks_each
+    copies: Int64 = room[CPUS] // (tasks * demand.cpus_per_task)
+    memory_mib = tasks * demand.memory_per_task_mib or demand.memory_per_node_mib
+    if demand.whole_memory:
+        np.minimum(copies, room[MEMORY_MIB] >= total[MEMORY_MIB], out=copies)
+    elif memory_mib:
+        np.minimum(copies, room[MEMORY_MIB] // memory_mib, out=copies)
+    for need in demand.fits:
+        np.minimum(copies, pool_room(room, need) // (need.per_node + tasks * need.per_task + need.in_total), out=copies)
+    if demand.request.exclusive:
+        np.minimum(copies, room[CPUS] >= total[CPUS], out=copies)
+    np.maximum(copies, 0, out=copies)
+    return copies
+
+
+def never_fits(view: View, partition: str, request: Request) -> Reason | None:
+    """Why ``request`` could not run in ``partition`` even if every node were up and idle, with the most that could be
+    asked for instead; None: it could. For refusals at submit."""
+    place = view.partitions.get(partition)
+    if place is None:
+        return Reason("PartitionConfig", "impossible", "partition", names=(partition,))
+    site = locate(view.nodes, place, request)
+    if isinstance(site, Reason):
+        return site
+    return blocker(view.nodes, site, view.nodes.total, site.anywhere, NEVER)
+
+
+def blocker(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, str]) -> Reason | None:
+    """The first quantity of which ``room`` on the nodes of ``mask`` has too little, and how much could be had; None where
+    there is enough of each. The order is from the particular to the whole: one task on one node, then nodes, then sums.
+    ``why`` is word and tier of the reason."""
+    word, tier = why
+    demand = site.demand
+    request = demand.request
+    if site.nodes_min > site.nodes_most:
+        return Reason(word, tier, "nodes", site.nodes_min, site.nodes_most)
+    if not mask.any():
+        return Reason(word, tier, "nodes", site.nodes_min, 0)
+    for what, asked, have in _single_node_needs(demand, room):
+        most = max(0, int(have[mask].max()))
+        if most < asked:
+            return Reason(word, tier, what, asked, most)
+    fit = np.where(mask, tasks_fit(room, nodes.total, demand), 0)
+    able = fit >= demand.least_tasks
+    lacking = [nodes.names[at] for at in site.required if not able[at]]
+    if lacking:
+        return Reason(word, tier, "nodes", len(site.required), len(site.required) - len(lacking), names=tuple(lacking))
+    if int(able.sum()) < site.nodes_min:
+        what = "idle nodes" if request.exclusive else "nodes"
+        return Reason(word, tier, what, site.nodes_min, int(able.sum()))
+    if demand.ntasks:
+        most = _largest_sum(fit[able], site)
+        if most < demand.ntasks:
+            return Reason(word, tier, "tasks", demand.ntasks, most)
+    for need in demand.fits:
+        if need.in_total:
+            most = _largest_sum(pool_room(room, need)[able], site)
+            if most < need.in_total:
+                return Reason(word, tier, need.key, need.in_total, most)
+    return None
+
+
+def _largest_sum(amounts: Int64, site: Site) -> int:
+    """The most that as many nodes as the element may use can give together."""
+    if site.nodes_most >= len(amounts):
+        return int(amounts.sum())
+    return int(np.partition(amounts, -site.nodes_most)[-site.nodes_most :].sum())
+
+
+def _single_node_needs(demand: Demand, room: Int64) -> list[tuple[str, int, Int64]]:
+    """What one node must have of each quantity at the least: (name, amount, int64[N])."""
+    tasks = demand.least_tasks
+    needs = [("cpus", tasks * demand.cpus_per_task, room[CPUS])]
+    memory_mib = demand.memory_per_node_mib or tasks * demand.memory_per_task_mib
+    if memory_mib:
+        needs.append(("memory_mib", memory_mib, room[MEMORY_MIB]))
+    gres = [(need, need.per_node + tasks * need.per_task + (1 if need.in_total else 0)) for need in demand.fits]
+    return needs + [(need.key, asked, pool_room(room, need)) for need, asked in gres]
+
+
+def unavailable(nodes: Nodes, site: Site) -> tuple[str, ...]:
+    """Names of the nodes that this site could use if they were up; the required ones alone where there are any."""
+    down = site.anywhere & ~nodes.up
+    at = [index for index in site.required if down[index]] or np.flatnonzero(down)
+    return tuple(nodes.names[index] for index in at)

@@ -1,0 +1,199 @@
+"""Which nodes an element gets, and what it holds on each.
+
+Preference: required nodes, then low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; jobs
+without GRES keep away from nodes that have some), then node order. An element takes as few nodes as it can, unless
+``-N min-max`` asks for as many as can be had. Tasks fill the nodes in node order, each node at least one (what cons_tres does:
+``-N2 -n4`` on idle nodes is 3 and 1); devices asked for in total likewise.
+
+Guarantee: a Placement fits into the room that it was made from, row by row. Limit: where tasks *and* several totals must be
+met by few unequal nodes, the choice is greedy and may miss a set that exists (bin packing); it never misses on equal nodes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from penstock.core.feasible import Site, copies_fit, pool_room, tasks_fit
+from penstock.core.plan import Share
+from penstock.core.request import GresCounts
+from penstock.core.resources import Demand
+from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
+
+WEIGHT_SHIFT = 40
+"""A preference key is weight rank, scarce devices (16 bits) and free CPUs (24 bits) in one int64; lower is better."""
+DEVICE_SHIFT = 24
+COVER_SCALE = 1 << 10
+
+Parts = tuple[Int64, list[tuple[tuple[int, ...], Int64]]]
+"""Tasks on each node, and for each need in total its pools and its devices on each node."""
+
+
+class Placement(NamedTuple):
+    """nodes: columns, ascending; tasks: int64[k]; amount: int64[resources, k]."""
+
+    nodes: Int64
+    tasks: Int64
+    amount: Int64
+
+    def shares(self, nodes: Nodes) -> tuple[Share, ...]:
+        names, pools = nodes.names, nodes.pools
+        columns = zip(self.nodes.tolist(), self.tasks.tolist(), self.amount.T.tolist(), strict=True)
+        return tuple(Share(names[at], tasks, held[CPUS], held[MEMORY_MIB], _gres(pools, held)) for at, tasks, held in columns)
+
+
+def _gres(pools: tuple[str, ...], held: list[int]) -> GresCounts:
+    return tuple(sorted((pool, count) for pool, count in zip(pools, held[FIRST_POOL:], strict=True) if count))
+
+
+def weight_rank(nodes: Nodes) -> Int64:
+    """int64[N]: dense rank of the weights, so that any weight fits into a preference key."""
+    return np.unique(nodes.weight, return_inverse=True)[1].astype(np.int64)
+
+
+def preference(nodes: Nodes, rank: Int64, room: Int64, demand: Demand) -> Int64:
+    """int64[N]: lower is better. Scorers of later policies come in here."""
+    devices = (room if demand.wants_gres else nodes.total)[FIRST_POOL:].sum(axis=0)
+    key = rank << WEIGHT_SHIFT
+    key += np.clip(devices, 0, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
+    key += np.clip(room[CPUS], 0, (1 << DEVICE_SHIFT) - 1)
+    return key
+
+
+def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:
+    """Up to ``wanted`` elements that fit on one node each, as (placement of one, how many of them), in order of preference.
+    The cost does not depend on ``wanted`` where a node's devices are of one pool."""
+    demand = site.demand
+    copies = copies_fit(room, nodes.total, demand)
+    mask = site.mask
+    if len(site.required):
+        mask = np.zeros_like(mask)
+        mask[site.required] = site.mask[site.required]
+    at = np.flatnonzero(mask & (copies > 0))
+    if not len(at):
+        return []
+    keys = preference(nodes, rank, room, demand)[at]
+    if wanted == 1:
+        at = at[[int(np.argmin(keys))]]
+    else:
+        at = at[np.argsort(keys, kind="stable")]
+        enough = int(np.searchsorted(np.cumsum(copies[at]), wanted)) + 1
+        at = at[:enough]
+    tasks = np.array([demand.ntasks or demand.tasks_each], np.int64)
+    totals = [(need.rows, np.array([need.in_total], np.int64)) for need in demand.draws if need.in_total]
+    found: list[tuple[Placement, int]] = []
+    for node in at.tolist():
+        count = min(int(copies[node]), wanted)
+        wanted -= count
+        left = room[:, [node]].copy()
+        while count:
+            amount = _amount(nodes, np.array([node], np.int64), left, demand, (tasks, totals))
+            alike = count if _one_pool_each(demand, left) else 1
+            found.append((Placement(np.array([node], np.int64), tasks, amount), alike))
+            left -= amount * alike
+            count -= alike
+    return found
+
+
+def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site, mask: Bool | None = None) -> Placement | None:
+    """One element on any number of nodes, or None. ``mask`` replaces the site's."""
+    demand = site.demand
+    fit = tasks_fit(room, nodes.total, demand)
+    able = (fit >= demand.least_tasks) & (site.mask if mask is None else mask)
+    least, most = site.nodes_min, site.nodes_most
+    at = np.flatnonzero(able)
+    if len(at) < least or least > most or not able[site.required].all():
+        return None
+    keys = preference(nodes, rank, room, demand)[at]
+    forced = np.zeros(len(at), np.bool_)
+    forced[np.searchsorted(at, site.required)] = True
+    needs = [(fit[at], demand.ntasks)] if demand.ntasks else []
+    needs += [(pool_room(room, need)[at], need.in_total) for need in demand.fits if need.in_total]
+    if demand.spreads:
+        least = min(most, len(at))
+    picked = _pick(keys, forced, needs, least, min(most, len(at)))
+    if picked is None:
+        return None
+    chosen = at[np.sort(picked)]
+    tasks = _fill(fit[chosen], demand.ntasks) if demand.ntasks else np.full(len(chosen), demand.tasks_each, np.int64)
+    totals = [(need.rows, _fill(pool_room(room, need)[chosen], need.in_total)) for need in demand.draws if need.in_total]
+    return Placement(chosen, tasks, _amount(nodes, chosen, room[:, chosen], demand, (tasks, totals)))
+
+
+def _pick(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], least: int, most: int) -> Int64 | None:
+    """Positions of the nodes to take: at least ``least``, at most ``most``, the forced ones among them, every need's sum met."""
+    if not needs:
+        return np.lexsort((keys, ~forced))[:least]
+    if least == 1 and forced.sum() <= 1:
+        alone = np.logical_and.reduce([have >= asked for have, asked in needs])
+        if forced.any():
+            alone &= forced
+        if alone.any():
+            candidates = np.flatnonzero(alone)
+            return candidates[[int(np.argmin(keys[candidates]))]]
+    cover = np.minimum.reduce([have * COVER_SCALE // asked for have, asked in needs])
+    cheap_first = np.lexsort((keys, -cover, keys >> WEIGHT_SHIFT, ~forced))
+    for order in (cheap_first, np.lexsort((keys, -cover, ~forced))):
+        met = np.logical_and.reduce([np.cumsum(have[order]) >= asked for have, asked in needs])
+        if met[most - 1]:
+            size = max(least, int(np.argmax(met)) + 1)
+            return _tighten(keys, forced, needs, order[:size])
+    return None
+
+
+def _tighten(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], picked: Int64) -> Int64:
+    """As many nodes as ``picked``, but the best fitting of those that can carry an equal part each, where enough can."""
+    size = len(picked)
+    able = np.logical_and.reduce([have >= -(-asked // size) for have, asked in needs])
+    if not able[forced].all() or able.sum() < size:
+        return picked
+    candidates = np.flatnonzero(able)
+    return candidates[np.lexsort((keys[candidates], ~forced[candidates]))[:size]]
+
+
+def _fill(room: Int64, amount: int) -> Int64:
+    """Split ``amount`` over places that take up to ``room``: in order, each at least one. The sum of room is enough."""
+    parts = np.ones(len(room), np.int64)
+    spare = np.minimum(np.cumsum(room - 1), amount - len(room))
+    parts += np.diff(spare, prepend=0)
+    return parts
+
+
+def _one_pool_each(demand: Demand, left: Int64) -> bool:
+    """Whether all copies on this node draw from the same pools."""
+    return all(sum(1 for row in need.rows if left[row, 0] > 0) <= 1 for need in demand.draws)
+
+
+def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, parts: Parts) -> Int64:
+    """int64[resources, k]: what the element holds on the nodes ``at``, whose room is ``room``."""
+    tasks, totals = parts
+    total = nodes.total[:, at]
+    amount = np.zeros_like(room)
+    exclusive = demand.request.exclusive
+    amount[CPUS] = total[CPUS] if exclusive else tasks * demand.cpus_per_task
+    if demand.whole_memory:
+        amount[MEMORY_MIB] = total[MEMORY_MIB]
+    elif demand.memory_per_node_mib:
+        amount[MEMORY_MIB] = demand.memory_per_node_mib
+    else:
+        amount[MEMORY_MIB] = np.minimum(amount[CPUS] * demand.request.memory_per_cpu_mib, room[MEMORY_MIB])
+    if exclusive:
+        amount[FIRST_POOL:] = total[FIRST_POOL:]
+        return amount
+    for need in demand.draws:
+        if not need.in_total:
+            _draw(amount, room, need.rows, need.per_node + tasks * need.per_task)
+    for rows, wanted in totals:
+        _draw(amount, room, rows, wanted)
+    return amount
+
+
+def _draw(amount: Int64, room: Int64, rows: tuple[int, ...], wanted: Int64) -> None:
+    """Take ``wanted[k]`` devices from the pools ``rows``, the first pool first."""
+    open_ = wanted.copy()
+    for row in rows:
+        part = np.minimum(open_, room[row] - amount[row])
+        np.maximum(part, 0, out=part)
+        amount[row] += part
+        open_ -= part

@@ -1,0 +1,191 @@
+"""The availability profile: what every node has free at every future second, as far as time limits tell.
+
+Running jobs give back what they hold at the end of their time limit; a *hold* (a reserved start) takes amounts over a window
+that begins later. Between those instants nothing changes. Times are integer seconds, ends are exclusive and were rounded up by
+the caller; an end that has passed counts as the next second, for such a job is being ended.
+
+The profile is exact per node and resource, not only in totals. What makes that cheap: over a window, free amounts only fall
+where a hold begins, so the minimum over [start, end) is the amount at ``start``, lowered at the nodes of each hold that begins
+inside the window to what is left there at that begin.
+
+Prior art: Feitelson and Weil, "Utilization and predictability in scheduling the IBM SP2 with backfilling" (IPPS 1998), where the
+profile is one list of totals for identical processors; ours keeps a vector for each node.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from penstock.core.placement import Placement
+from penstock.core.view import Int64, Running
+
+CACHED_ROOMS = 8
+"""Windows from now whose minimum is kept ready; more distinct ones are computed again."""
+MAX_PROBES = 256
+"""Instants between holds that a search tries one by one; behind them it goes on after the last hold, where halving works."""
+
+Found = TypeVar("Found")
+
+
+class Hold:
+    """A placement over [start_s, end_s) that lies ahead, and ``left``: what its nodes have free at its begin, after it."""
+
+    __slots__ = ("end_s", "left", "placement", "start_s")
+
+    def __init__(self, placement: Placement, start_s: int, end_s: int, left: Int64) -> None:
+        self.placement = placement
+        self.start_s = start_s
+        self.end_s = end_s
+        self.left = left
+
+    def lower(self, placement: Placement, times: int) -> None:
+        """Another placement covers the begin of this hold."""
+        nodes = self.placement.nodes
+        at = np.minimum(np.searchsorted(nodes, placement.nodes), len(nodes) - 1)
+        shared = nodes[at] == placement.nodes
+        self.left[:, at[shared]] -= placement.amount[:, shared] * times
+
+
+class Profile:
+    """``free`` is what every node has free now: int64[resources, N], owned by the profile."""
+
+    def __init__(self, free: Int64, running: Running, now_s: int) -> None:
+        self.now_s = now_s
+        self.free = free.copy()
+        self.holds: list[Hold] = []
+        ends = np.maximum(running.end_s, now_s + 1)
+        order = np.argsort(ends, kind="stable")
+        self._end_s: Int64 = ends[order]
+        self._node: Int64 = running.node[order].astype(np.int64)
+        self._amount: Int64 = running.amount[:, order]
+        self._new: list[tuple[int, Int64, Int64]] = []
+        self._rooms: dict[int, Int64] = {}
+        self._released: tuple[int, Int64] | None = None
+
+    def room_now(self, end_s: int) -> Int64:
+        """The least that each node has free over [now, end_s). Read-only: it is kept for the next caller."""
+        ahead = self._ahead(end_s)
+        if not ahead:
+            return self.free
+        room = self._rooms.get(ahead)
+        if room is None:
+            room = self.free.copy()
+            for hold in self.holds[:ahead]:
+                _lower_to(room, hold)
+            if len(self._rooms) >= CACHED_ROOMS:
+                del self._rooms[next(iter(self._rooms))]
+            self._rooms[ahead] = room
+        return room
+
+    def room(self, start_s: int, end_s: int) -> Int64:
+        """The least that each node has free over [start_s, end_s)."""
+        if start_s <= self.now_s:
+            return self.room_now(end_s).copy()
+        room = self.free_at(start_s)
+        for hold in self.holds[self._ahead(start_s + 1) : self._ahead(end_s)]:
+            _lower_to(room, hold)
+        return room
+
+    def free_at(self, instant_s: int) -> Int64:
+        """What each node has free at this second, which is not before now."""
+        room = self._after_releases(instant_s).copy()
+        for hold in self.holds[: self._ahead(instant_s + 1)]:
+            if hold.end_s > instant_s:
+                room[:, hold.placement.nodes] -= hold.placement.amount
+        return room
+
+    def start(self, placement: Placement, times: int, end_s: int) -> None:
+        """Give ``times`` elements their placement from now until ``end_s``."""
+        taken = placement.amount * times
+        self.free[:, placement.nodes] -= taken
+        ahead = self._ahead(end_s)
+        for hold in self.holds[:ahead]:
+            hold.lower(placement, times)
+        for covered in [key for key in self._rooms if key > ahead]:
+            del self._rooms[covered]
+        for room in self._rooms.values():
+            room[:, placement.nodes] -= taken
+        self._new.append((max(end_s, self.now_s + 1), placement.nodes, taken))
+        self._released = None
+
+    def reserve(self, placement: Placement, start_s: int, end_s: int) -> None:
+        """Hold a placement that ``room(start_s, end_s)`` allowed."""
+        for hold in self.holds:
+            if start_s <= hold.start_s < end_s:
+                hold.lower(placement, 1)
+        left = self.free_at(start_s)[:, placement.nodes] - placement.amount
+        at = self._ahead(start_s + 1)
+        self.holds.insert(at, Hold(placement, start_s, end_s, left))
+        self._rooms.clear()
+
+    def earliest(self, duration_s: int, attempt: Callable[[Int64], Found | None]) -> tuple[int, Found] | None:
+        """The first instant after now at which ``attempt(room)`` succeeds for the whole duration, and its result.
+
+        Amounts only rise at ends, so only ends are tried. Up to the first hold and after the last one more is free at each
+        later end, and halving finds the first success; between them at most MAX_PROBES ends are tried one after the other.
+        """
+        self._merge()
+        ends = np.unique(np.concatenate((self._end_s, np.array([hold.end_s for hold in self.holds], np.int64))))
+        ends = ends[ends > self.now_s]
+
+        def probe(at: int) -> Found | None:
+            start_s = int(ends[at])
+            return attempt(self.room(start_s, start_s + duration_s))
+
+        # Without holds there would be at least as much everywhere: no success before the first success without them.
+        first = bisect_left(range(len(ends)), True, key=lambda at: attempt(self._after_releases(int(ends[at]))) is not None)
+        if not self.holds:
+            result = probe(first) if first < len(ends) else None
+            return None if result is None else (int(ends[first]), result)
+        settled = int(np.searchsorted(ends, max(hold.start_s for hold in self.holds)))
+        for at in range(first, min(len(ends), settled, first + MAX_PROBES)):
+            result = probe(at)
+            if result is not None:
+                return int(ends[at]), result
+        low = max(first, settled)
+        last = bisect_left(range(low, len(ends)), True, key=lambda at: probe(at) is not None) + low
+        result = probe(last) if last < len(ends) else None
+        return None if result is None else (int(ends[last]), result)
+
+    def _ahead(self, end_s: int) -> int:
+        """How many holds begin before ``end_s``."""
+        return bisect_left(self.holds, end_s, key=lambda hold: hold.start_s)
+
+    def _merge(self) -> None:
+        """Put the ends of what started in this pass among the others."""
+        if not self._new:
+            return
+        sizes = [len(nodes) for _, nodes, _ in self._new]
+        ends = np.concatenate((self._end_s, np.repeat(np.array([end_s for end_s, _, _ in self._new], np.int64), sizes)))
+        order = np.argsort(ends, kind="stable")
+        self._end_s = ends[order]
+        self._node = np.concatenate((self._node, *(nodes for _, nodes, _ in self._new)))[order]
+        self._amount = np.concatenate((self._amount, *(taken for _, _, taken in self._new)), axis=1)[:, order]
+        self._new.clear()
+        self._released = None
+
+    def _after_releases(self, instant_s: int) -> Int64:
+        """Free now plus everything whose end is not after ``instant_s``, without holds. Read-only."""
+        self._merge()
+        upto = int(np.searchsorted(self._end_s, instant_s, side="right"))
+        begin, base = self._released if self._released is not None and self._released[0] <= upto else (0, self.free)
+        if begin == upto and base is not self.free:
+            return base
+        width = self.free.shape[1]
+        room = base.copy()
+        nodes = self._node[begin:upto]
+        for row in range(len(room)):
+            back = self._amount[row, begin:upto]
+            if back.any():
+                room[row] += np.bincount(nodes, weights=back, minlength=width).astype(np.int64)
+        self._released = (upto, room)
+        return room
+
+
+def _lower_to(room: Int64, hold: Hold) -> None:
+    nodes = hold.placement.nodes
+    room[:, nodes] = np.minimum(room[:, nodes], hold.left)

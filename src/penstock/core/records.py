@@ -1,0 +1,69 @@
+"""What the engine tells ``Columns``: one record for each node, partition and pending job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.core.request import LARGEST, GresCounts, Request, check_gres_counts
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """``index`` is unique and fixes the order of nodes for good (the order of the configuration file).
+    ``gres`` counts usable devices by pool, ``gpu:a100`` or ``gpu`` where the devices have no type."""
+
+    name: str
+    index: int
+    cpus: int
+    memory_mib: int
+    gres: GresCounts = ()
+    up: bool = True
+    weight: int = 1
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_gres_counts(f"node {self.name}", self.gres)
+        for what, value in (("cpus", self.cpus), ("memory_mib", self.memory_mib), ("weight", self.weight)):
+            if not 0 <= value <= LARGEST:
+                raise ValueError(f"node {self.name}: {what} is {value}: allowed are 0 to {LARGEST}")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRecord:
+    """See ``view.Partition``. Names of nodes that do not exist (yet) are kept and count once the node appears."""
+
+    name: str
+    nodes: tuple[str, ...]
+    state: str = "UP"
+    max_time_s: int = 0
+    max_nodes: int = 0
+    priority_tier: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """A job record whose only obstacle is the scheduler: not held, no open dependency, begin time reached.
+
+    priority   higher first; ``order`` (submit order) lower first among equals; then lower job_id
+    count      pending elements of an array record, 1 for a plain job
+    startable  as many of them may start now (%limit); None: all
+    """
+
+    job_id: int
+    request: Request
+    partitions: tuple[str, ...]
+    priority: int
+    order: int
+    time_limit_s: int
+    count: int = 1
+    startable: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"job {self.job_id}: count is {self.count}: a record without pending elements is removed")
+        if self.startable is not None and not 0 <= self.startable <= self.count:
+            raise ValueError(f"job {self.job_id}: startable is {self.startable}: allowed are 0 to {self.count}")
+        if not self.partitions:
+            raise ValueError(f"job {self.job_id}: no partition")
+        if self.time_limit_s < 1:
+            raise ValueError(f"job {self.job_id}: time_limit_s is {self.time_limit_s}: at least 1")

@@ -1,0 +1,167 @@
+"""The pending part of the columns: records in slots, an order over the slots, batches with counts.
+
+A removed record leaves a hole in the order until the next ``pending()``, a new one waits in a tail; then the holes are squeezed out
+and the tail is merged in, so that a cycle after a handful of changes costs a copy of the columns and not a sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from penstock.core.priority import rank
+from penstock.core.records import PartitionRecord, PendingRecord
+from penstock.core.view import Batch, Bool, Int64, Pending
+
+FIRST_SLOTS = 64
+MERGE_ONE_BY_ONE = 64
+"""New records up to this number are put in their places by search; more are sorted together with the rest."""
+JOB, RANK, ORDER, BATCH, COUNT, STARTABLE = range(6)
+"""Rows of the slot matrix."""
+
+
+class Waiting:
+    """``partitions`` is the caller's live mapping of partition records: their tiers order the queue."""
+
+    def __init__(self, partitions: Mapping[str, PartitionRecord]) -> None:
+        self._partitions = partitions
+        self._records: dict[int, PendingRecord] = {}
+        self._slot_of: dict[int, int] = {}
+        self._slots: Int64 = np.zeros((6, FIRST_SLOTS), np.int64)
+        self._alive: Bool = np.zeros(FIRST_SLOTS, np.bool_)
+        self._unused = list(range(FIRST_SLOTS - 1, -1, -1))
+        self._holes: list[int] = []
+        self._order: Int64 = np.empty(0, np.int64)
+        self._tail: list[int] = []
+        self._batch_of: dict[Batch, int] = {}
+        self._batches: list[Batch | None] = []
+        self._batch_uses: list[int] = []
+        self._batch_unused: list[int] = []
+        self._pending: Pending | None = None
+        self._batch_table: tuple[Batch | None, ...] | None = None
+
+    def upsert(self, record: PendingRecord) -> None:
+        old = self._records.get(record.job_id)
+        if old is not None and (old.priority, old.order, old.partitions) != (record.priority, record.order, record.partitions):
+            self.remove(record.job_id)
+            old = None
+        startable = record.count if record.startable is None else record.startable
+        batch = self._enter(Batch(record.request, record.partitions, record.time_limit_s))
+        if old is not None:
+            slot = self._slot_of[record.job_id]
+            self._leave(int(self._slots[BATCH, slot]))
+            self._slots[BATCH:, slot] = (batch, record.count, startable)
+        else:
+            slot = self._new_slot()
+            key = self._rank(record)
+            self._slots[:, slot] = (record.job_id, key, record.order, batch, record.count, startable)
+            self._alive[slot] = True
+            self._slot_of[record.job_id] = slot
+            self._tail.append(slot)
+        self._records[record.job_id] = record
+        self._pending = None
+
+    def remove(self, job_id: int) -> None:
+        if job_id not in self._records:
+            raise ValueError(f"job {job_id} is not among the pending records")
+        del self._records[job_id]
+        slot = self._slot_of.pop(job_id)
+        self._leave(int(self._slots[BATCH, slot]))
+        self._alive[slot] = False
+        self._holes.append(slot)
+        self._pending = None
+
+    def retier(self) -> None:
+        """Tiers of partitions have changed: every rank is computed again."""
+        for job_id, slot in self._slot_of.items():
+            self._slots[RANK, slot] = self._rank(self._records[job_id])
+        self._order = np.empty(0, np.int64)
+        self._tail = list(self._slot_of.values())
+        self._pending = None
+
+    def pending(self) -> Pending:
+        """The columns in priority order; the same object until something changes."""
+        if self._pending is None:
+            self._settle()
+            job_id, batch, count, startable = (self._slots[row, self._order] for row in (JOB, BATCH, COUNT, STARTABLE))
+            columns = (job_id, batch.astype(np.int32), count, startable)
+            for column in columns:
+                column.setflags(write=False)
+            self._pending = Pending(*columns)
+        return self._pending
+
+    def batches(self) -> tuple[Batch | None, ...]:
+        if self._batch_table is None:
+            self._batch_table = tuple(self._batches)
+        return self._batch_table
+
+    def _rank(self, record: PendingRecord) -> int:
+        known = [self._partitions[name].priority_tier for name in record.partitions if name in self._partitions]
+        return rank(max(known, default=0), record.priority)
+
+    def _settle(self) -> None:
+        """Squeeze out the holes, merge the tail."""
+        if self._holes:
+            self._order = self._order[self._alive[self._order]]
+            tail = [slot for slot in self._tail if self._alive[slot]]
+            self._unused += reversed(self._holes)
+            self._holes.clear()
+        else:
+            tail = self._tail
+        if 0 < len(tail) <= MERGE_ONE_BY_ONE and len(self._order) > MERGE_ONE_BY_ONE:
+            tail = self._sorted(np.array(tail, np.int64)).tolist()
+            self._order = np.insert(self._order, [self._place(slot) for slot in tail], tail)
+        elif tail:
+            self._order = self._sorted(np.concatenate((self._order, np.array(tail, np.int64))))
+        self._tail = []
+
+    def _sorted(self, slots: Int64) -> Int64:
+        keys = self._slots[:, slots]
+        return slots[np.lexsort((keys[JOB], keys[ORDER], keys[RANK]))]
+
+    def _place(self, slot: int) -> int:
+        """Where in the order a new slot belongs, by halving."""
+        key = self._slots[(RANK, ORDER, JOB), slot].tolist()
+        low, high = 0, len(self._order)
+        while low < high:
+            middle = (low + high) // 2
+            if self._slots[(RANK, ORDER, JOB), self._order[middle]].tolist() < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _new_slot(self) -> int:
+        if not self._unused:
+            size = self._slots.shape[1]
+            self._slots = np.concatenate((self._slots, np.zeros_like(self._slots)), axis=1)
+            self._alive = np.concatenate((self._alive, np.zeros_like(self._alive)))
+            self._unused = list(range(2 * size - 1, size - 1, -1))
+        return self._unused.pop()
+
+    def _enter(self, batch: Batch) -> int:
+        number = self._batch_of.get(batch)
+        if number is None:
+            if self._batch_unused:
+                number = self._batch_unused.pop()
+                self._batches[number] = batch
+            else:
+                number = len(self._batches)
+                self._batches.append(batch)
+                self._batch_uses.append(0)
+            self._batch_of[batch] = number
+            self._batch_table = None
+        self._batch_uses[number] += 1
+        return number
+
+    def _leave(self, number: int) -> None:
+        self._batch_uses[number] -= 1
+        if self._batch_uses[number]:
+            return
+        batch = self._batches[number]
+        if batch is not None:
+            del self._batch_of[batch]
+        self._batches[number] = None
+        self._batch_unused.append(number)
+        self._batch_table = None
