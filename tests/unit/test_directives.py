@@ -86,7 +86,7 @@ def test_scripts_that_are_refused(script, text):
 def test_a_script_of_the_largest_size_passes_and_one_byte_more_does_not():
     largest = HEAD + b"a" * (directives.MAX_SCRIPT_BYTES - len(HEAD))
     check(largest)
-    with pytest.raises(ScriptError, match="at most 4194304 are allowed"):
+    with pytest.raises(ScriptError, match="larger than 4194304 bytes"):
         check(largest + b"a")
 
 

@@ -36,7 +36,7 @@ def check(script: bytes) -> None:
     if len(script) > MAX_SCRIPT_BYTES:
         raise ScriptError(
             [
-                f"Batch script has {len(script)} bytes, at most {MAX_SCRIPT_BYTES} are allowed",
+                f"Batch script is larger than {MAX_SCRIPT_BYTES} bytes",
                 "Batch job submission failed: Pathname of a file, directory or other parameter too long",
             ]
         )
