@@ -362,6 +362,7 @@ def test_jobs_are_found_by_id_array_and_task(store):
     assert found(store, ids=(10,)) == ["rest of 10", "10_1", "10_2"]
     assert found(store, ids=(12, 13)) == ["10_2", "plain"]
     assert found(store, tasks=((10, 2),)) == ["rest of 10", "10_2"]
+    assert found(store, tasks=((10, 1), (10, 2), (11, 1))) == ["rest of 10", "10_1", "10_2"]
     assert found(store, tasks=((10, 1),), ids=(13,)) == ["rest of 10", "10_1", "plain"]
     assert found(store, ids=(99,)) == []
 
@@ -420,6 +421,8 @@ def test_a_query_is_bounded(store, monkeypatch):
         list(store.query_steps(range(10_001)))
     store.commit(Batch(upserts=[job(key) for key in range(1, 12)]))
     assert len(found(store, ids=tuple(range(10_000)))) == 11
+    assert found(store, tasks=tuple((key, 1) for key in range(10_000))) == []
+    assert found(store, states=tuple(map(str, range(10_000))), from_ms=1) == []
     for module in ("memory", "sqlite"):
         monkeypatch.setattr(f"penstock.store.{module}.QUERY_ROWS_MAX", 10)
     with pytest.raises(QueryTooLarge, match="more than 10 jobs"):

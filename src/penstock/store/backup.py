@@ -113,8 +113,12 @@ def restore(file: str, directory: str, replace: bool = False) -> Manifest:
             raise StoreError(f"{directory} holds a cluster already; restore into an empty folder, or say that it may be replaced")
         with tarfile.open(file, "r:") as archive:
             manifest = _manifest(archive, file)
-            _unpack(archive, manifest, file, incoming)
-        _check_database(incoming, manifest)
+            try:
+                _unpack(archive, manifest, file, incoming)
+                _check_database(incoming, manifest)
+            except BaseException:
+                _remove(incoming)
+                raise
         _put_in_place(incoming, database, os.path.join(directory, _REPLACED), marker)
         return manifest
     except tarfile.TarError as error:
@@ -122,7 +126,6 @@ def restore(file: str, directory: str, replace: bool = False) -> Manifest:
     except OSError as error:
         raise StoreError(f"restore of {file} into {directory} failed: {error.strerror} ({error.filename})") from error
     finally:
-        _remove(incoming)
         lock.release()
 
 

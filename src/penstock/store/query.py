@@ -7,6 +7,7 @@ and given back exactly.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from penstock.store.base import UNSTARTED_TASKS, JobIndex, JobQuery, Key
@@ -56,9 +57,12 @@ def where(query: JobQuery) -> tuple[str, list[Any]]:
         any_of = []
         if query.ids:
             any_of += [one_of("id", query.ids), f"(array_job_id <> 0 AND {one_of('array_job_id', query.ids)})"]
-        for array_job_id, task_id in query.tasks:
-            any_of.append(f"(array_job_id <> 0 AND array_job_id = ? AND array_task_id IN (?, {UNSTARTED_TASKS}))")
-            values += [array_job_id, task_id]
+        if query.tasks:
+            arrays = one_of("array_job_id", dict.fromkeys(array for array, _ in query.tasks))
+            pairs = ",".join(["(?,?)"] * len(query.tasks))
+            values.extend(chain.from_iterable(query.tasks))
+            task = f"array_task_id = {UNSTARTED_TASKS} OR (array_job_id, array_task_id) IN (VALUES {pairs})"
+            any_of.append(f"(array_job_id <> 0 AND {arrays} AND ({task}))")
         terms.append(f"({' OR '.join(any_of)})")
     if query.uids:
         terms.append(one_of("uid", query.uids))
@@ -77,16 +81,17 @@ def where(query: JobQuery) -> tuple[str, list[Any]]:
             values.append(end)
         else:
             any_of = []
-            for state in query.states:
-                if state == "PENDING":
-                    any_of.append("(submit_ms <= ? AND (CASE WHEN start_ms > 0 THEN start_ms WHEN end_ms > 0 THEN end_ms ELSE ? END) >= ?)")
-                    values += [end, _FOREVER_MS, start]
-                elif state == "RUNNING":
-                    any_of.append("(start_ms > 0 AND start_ms <= ? AND (end_ms = 0 OR end_ms >= ?))")
-                    values += [end, start]
-                else:
-                    any_of.append("(state = ? AND (CASE WHEN end_ms > 0 THEN end_ms BETWEEN ? AND ? ELSE submit_ms <= ? END))")
-                    values += [sql_text(state), start, end, end]
+            if "PENDING" in query.states:
+                any_of.append("(submit_ms <= ? AND (CASE WHEN start_ms > 0 THEN start_ms WHEN end_ms > 0 THEN end_ms ELSE ? END) >= ?)")
+                values += [end, _FOREVER_MS, start]
+            if "RUNNING" in query.states:
+                any_of.append("(start_ms > 0 AND start_ms <= ? AND (end_ms = 0 OR end_ms >= ?))")
+                values += [end, start]
+            if recorded := [sql_text(state) for state in query.states if state not in ("PENDING", "RUNNING")]:
+                any_of.append(
+                    f"({one_of('state', recorded)} AND (CASE WHEN end_ms > 0 THEN end_ms BETWEEN ? AND ? ELSE submit_ms <= ? END))"
+                )
+                values += [start, end, end]
             terms.append(f"({' OR '.join(any_of)})")
     if not query.earlier_runs:
         terms.append("NOT EXISTS (SELECT 1 FROM job AS later WHERE later.id = job.id AND later.run > job.run)")

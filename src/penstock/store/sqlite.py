@@ -64,6 +64,7 @@ WAL_KEPT_BYTES = 64 << 20  # a WAL that a long backup let grow is cut to this af
 BUSY_TIMEOUT_MS = 5_000  # how long a foreign lock (somebody's sqlite3 shell) may delay a commit before it fails
 SLICE_ROWS = 256
 
+_SMALLEST_PAGE_BYTES = 512
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -162,11 +163,14 @@ class SqliteStore:
     def _open(self) -> None:
         if os.path.exists(self.path):
             os.chmod(self.path, 0o600)
+            if 0 < os.path.getsize(self.path) < _SMALLEST_PAGE_BYTES:  # SQLite would take it for an empty database and write into it
+                raise StoreCorrupt(f"{self.path} is no penstock store; move it away, or restore from a backup (`penstock restore`)")
         else:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection: apsw.Connection | None = None
         try:
-            connection = self._connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE, CACHE_KIB)
+            connection = self._connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+            _configure(connection, CACHE_KIB)
             check_not_newer(recorded_version(connection, self.path), self._known[-1].version, self.path)
             if connection.pragma("journal_mode", "wal") != "wal":
                 raise StoreFailed(f"{self.path}: this filesystem cannot hold a write-ahead log (no shared memory); use a local one")
@@ -178,7 +182,7 @@ class SqliteStore:
             self._next_blob: int = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM blob_content").get
             sync_directory(self._directory)
         except apsw.Error as error:
-            failure = self._failure(error, "cannot be opened")
+            failure = self._failure(error, "cannot be opened", connection)
             _close_quietly(connection)
             raise failure from error
         except StoreError:
@@ -306,7 +310,7 @@ class SqliteStore:
             result = work()
             connection.execute("COMMIT")
         except BaseException as error:
-            failure = self._failure(error, "cannot be written") if isinstance(error, apsw.Error) else None
+            failure = self._failure(error, "cannot be written", connection) if isinstance(error, apsw.Error) else None
             try:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -432,10 +436,15 @@ class SqliteStore:
     def _new_reader(self) -> apsw.Connection:
         if self._closed:
             raise StoreError(f"{self.path} is closed")
+        connection: apsw.Connection | None = None
         try:
-            return _connect(self.path, apsw.SQLITE_OPEN_READONLY, READER_CACHE_KIB)
+            connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READONLY)
+            _configure(connection, READER_CACHE_KIB)
+            return connection
         except apsw.Error as error:
-            raise self._failure(error, "cannot be read") from error
+            failure = self._failure(error, "cannot be read", connection)
+            _close_quietly(connection)
+            raise failure from error
 
     # -- space --------------------------------------------------------------------------------------------------------------------
 
@@ -456,13 +465,13 @@ class SqliteStore:
         if self._failed is not None:
             raise StoreFailed(f"{self.path} failed before and takes no more commits: {self._failed}")
 
-    def _failure(self, error: apsw.Error, what: str) -> StoreError:
+    def _failure(self, error: apsw.Error, what: str, connection: apsw.Connection | None = None) -> StoreError:
         if isinstance(error, apsw.FullError):
             return StoreFull(f"{self.path} {what}: the disk is full")
         if isinstance(error, (apsw.IOError, apsw.CantOpenError)) and getattr(error, "extendedresult", 0) != apsw.SQLITE_IOERR_FSYNC:
-            code = self._connection.system_errno
+            code = 0 if connection is None else connection.system_errno
             if code in _FULL_ERRNOS:
-                return StoreFull(f"{self.path} {what}: {os.strerror(code)}")
+                return StoreFull(f"{self.path} {what}: the disk is full or a limit on its use is reached ({os.strerror(code)})")
         if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
             return StoreCorrupt(f"{self.path} is damaged or no penstock store ({error}); restore it from a backup (`penstock restore`)")
         return StoreFailed(f"{self.path} {what}: {type(error).__name__}: {error}")
@@ -491,17 +500,11 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def _connect(path: str, flags: int, cache_kib: int) -> apsw.Connection:
-    connection = apsw.Connection(path, flags=flags)
-    try:
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.pragma("cache_size", -cache_kib)
-        connection.pragma("temp_store", "memory")
-        connection.pragma("trusted_schema", False)
-    except apsw.Error:
-        _close_quietly(connection)
-        raise
-    return connection
+def _configure(connection: apsw.Connection, cache_kib: int) -> None:
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("cache_size", -cache_kib)
+    connection.pragma("temp_store", "memory")
+    connection.pragma("trusted_schema", False)
 
 
 def _close_quietly(connection: apsw.Connection | None) -> None:
