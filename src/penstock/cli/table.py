@@ -1,0 +1,203 @@
+"""How the view commands run: options in, requests to the controller, tables out, errors in Slurm's words.
+
+Guarantees: rows are printed as their chunk arrives, one write a chunk; a closed pipe ends the command quietly; every failure is one of the
+exceptions that `run` turns into text and status, so that a command's own code is only the happy path.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from penstock.spec import options
+from penstock.spec.errors import SpecError
+from penstock.spec.options import InvalidOption
+from penstock.spec.outputfmt import TIME, time_shower
+from penstock.wire import lite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from penstock.spec.options import Entry, Options
+    from penstock.spec.outputfmt import Column
+
+ITERATE_MAX_S = 86_400
+"""Longest interval of -i."""
+
+
+class Failed(Exception):
+    """The command ends: the lines go to stderr as they are."""
+
+    def __init__(self, *lines: str, status: int = 1) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.status = status
+
+
+def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None, load: str) -> int:
+    """Runs a command's body. `load` is Slurm's name of the failed call (`slurm_load_jobs error`), put before the controller's text."""
+    try:
+        status = command(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return status
+    except InvalidOption as error:
+        complain(*error.lines)
+        return error.status
+    except Failed as error:
+        complain(*error.lines)
+        return error.status
+    except SpecError as error:
+        complain(f"{program}: error: {error}")
+        return 1
+    except lite.Unreachable as error:
+        if error.detail:
+            complain(f"{program}: error: {error.detail}")
+        complain(f"{load}: {error.text}")
+        return 1
+    except lite.Refused as error:
+        if error.detail:
+            complain(f"{program}: error: {error.detail}")
+        complain(f"{load}: {error.text}")
+        return 1
+    except ValueError as error:
+        complain(f"{program}: error: {error}")
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def read_options(program: str, table: Sequence[Entry], arguments: Sequence[str]) -> tuple[Options, list[str]] | None:
+    """Merged options and the other words; None when help or version was printed."""
+    known = options.entries(table, program)
+    settings, words = options.parse(arguments, known, program, permute=True)
+    for entry, _ in settings:
+        if options.destination(entry) in ("help", "usage", "version"):
+            from penstock.cli.manual import show
+
+            show(program, options.destination(entry), known)
+            return None
+    merged = options.merge(known, program, os.environ, settings)
+    for warning in merged.warnings:
+        complain(f"{program}: warning: {warning}")
+    return merged, words
+
+
+def rows(chunk: str) -> list[list[str]]:
+    """A chunk's columns."""
+    return [column.split("\x1f") for column in chunk.split("\x1e")] if chunk else []
+
+
+def print_rows(request: Mapping[str, object], columns: Sequence[Column], template: str, head: str = "") -> int:
+    """Asks for the columns' fields and prints the header and every row; how many there were. A refused request prints no header."""
+    fill = template.__mod__
+    show = time_shower(os.environ.get("SLURM_TIME_FORMAT", ""), int(time.time()))
+    times = [index for index, column in enumerate(columns) if column.kind == TIME]
+    count = 0
+    before = head
+
+    def consume(chunk: str) -> None:
+        nonlocal count, before
+        values = rows(chunk)
+        if not values:
+            return
+        for index in times:
+            values[index] = list(map(show, values[index]))
+        count += len(values[0])
+        write(before + "".join(map(fill, zip(*values, strict=True))))
+        before = ""
+
+    lite.request({**request, "fields": [column.field for column in columns]}, on_chunk=consume)
+    write(before)
+    return count
+
+
+def fetch_rows(request: Mapping[str, object], columns: Sequence[Column]) -> list[list[str]]:
+    """All rows of a small table at once, column by column; empty without rows."""
+    values: list[list[str]] = []
+
+    def consume(chunk: str) -> None:
+        part = rows(chunk)
+        if not values:
+            values.extend(part)
+        else:
+            for whole, piece in zip(values, part, strict=False):
+                whole += piece
+
+    lite.request({**request, "fields": [column.field for column in columns]}, on_chunk=consume)
+    show = time_shower(os.environ.get("SLURM_TIME_FORMAT", ""), int(time.time()))
+    return [list(map(show, value)) if column.kind == TIME else value for column, value in zip(columns, values, strict=False)]
+
+
+def print_raw(request: Mapping[str, object]) -> None:
+    """A reply that is ready to print (JSON)."""
+    last = lite.request(request, on_chunk=write)
+    if last:
+        write(last)
+
+
+def write(text: str) -> None:
+    """To stdout as bytes: names that are not valid UTF-8 leave as they came."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def complain(*lines: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write("".join([line.encode("utf-8", "backslashreplace").decode() + "\n" for line in lines]))
+
+
+def words_of(text: str | None) -> list[str]:
+    """A comma list, blanks around the items dropped."""
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
+
+
+def id_texts(text: str | None) -> list[str]:
+    """A list of job ids, in which commas inside brackets belong to the id."""
+    from penstock.spec.jobids import parse_job_ids
+
+    return [str(selector) for selector in parse_job_ids(text or "")]
+
+
+def user_ids(program: str, text: str | None) -> list[str]:
+    """User names and ids as uids; an unknown name is told and kept, so that it matches nobody."""
+    from pwd import getpwnam
+
+    found = []
+    for word in words_of(text):
+        if word.isdecimal():
+            found.append(word)
+            continue
+        try:
+            found.append(str(getpwnam(word).pw_uid))
+        except KeyError:
+            complain(f"{program}: error: Invalid user: {word}")
+            found.append(word)
+    return found
+
+
+def date_line() -> None:
+    write(time.strftime("%a %b %d %H:%M:%S %Y\n"))
+
+
+def iterate(program: str, text: str | None, body: Callable[[], int]) -> int:
+    """Runs the body once, or for ever every so many seconds (-i) under a date line."""
+    if text is None:
+        return body()
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:9]) <= ITERATE_MAX_S:
+        raise Failed(f"{program}: error: Invalid interval: {text[:32]} (1 to {ITERATE_MAX_S} seconds are allowed)")
+    while True:
+        date_line()
+        body()
+        write("\n")
+        sys.stdout.flush()
+        time.sleep(int(text))
+
+
+def check_json(program: str, value: str | None) -> None:
+    """--json takes no value here, or the name of the newest data parser, `latest`."""
+    if value not in (None, "", "latest"):
+        raise Failed(f"{program}: error: --json={value[:32] if value else ''}: only the plain --json is supported")
