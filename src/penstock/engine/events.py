@@ -56,6 +56,8 @@ class JobStarted(msgspec.Struct, frozen=True, tag="started", omit_defaults=True)
     end_limit_ms: int = 0
     task: int = -1
     new_id: int = 0
+    partition: str = ""
+    """Where it starts, of the partitions it asked for."""
 
 
 class JobChanged(msgspec.Struct, frozen=True, tag="changed", omit_defaults=True):
@@ -85,6 +87,7 @@ class JobEnding(msgspec.Struct, frozen=True, tag="ending", omit_defaults=True):
     by_uid: int = -1
     requeue: str = ""
     detail: str = ""
+    wait_status: int = 0
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", omit_defaults=True):

@@ -115,6 +115,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     mem_per_node_mib: int = NOT_GIVEN
     mem_per_cpu_mib: int = NOT_GIVEN
     open_mode: str = ""
+    submit_dir: str = ""
+    """Where sbatch was typed, when --chdir says otherwise."""
     immediate_s: int = 0
 
 
@@ -161,6 +163,8 @@ class Job(msgspec.Struct, omit_defaults=True):
     attempt: int = 0
     """Restarts so far: with the id it names a run."""
     allocs: tuple[NodeAlloc, ...] = ()
+    partition: str = ""
+    """Where it runs or ran; empty while it waits."""
     nodes_left: tuple[str, ...] = ()
     """Nodes where something of the run may still be. Terminal state and nodes left: COMPLETING."""
     requeue_after: str = ""
@@ -303,6 +307,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     job_file_append: bool = False
     over_time_limit_s: int = 0
     wait_time_s: int = 0
+    single_user: int = -1
+    """uid that a rootless cluster serves, and that may administer it; -1: root only."""
     mail_prog: str = "/bin/mail"
     max_step_count: int = 40_000
     max_tasks_per_node: int = 512

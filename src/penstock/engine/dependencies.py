@@ -1,0 +1,126 @@
+"""Which jobs a job waits for, and what a change of those jobs means to it.
+
+A job's `dependency` text holds only what is still open. It shrinks as parents reach the states asked for; when the text is empty
+the job is free, when a condition can no longer come true the job is `dependency_failed` for good: a later requeue of the parent
+does not heal it (as in Slurm).
+"""
+
+from __future__ import annotations
+
+from penstock.engine.indexes import Indexes
+from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, JobSpec, State
+from penstock.spec import errors as err
+from penstock.spec.dependency import Condition, Dependency, format_dependency, parse
+from penstock.spec.errors import SlurmError, SpecError
+
+OPEN, MET, NEVER = range(3)
+MAX_DEPTH = 1000
+"""Longest chain that is searched for a circle; deeper chains are accepted unsearched."""
+
+
+def resolve(state: State, indexes: Indexes, text: str, spec: JobSpec, job_id: int) -> str:
+    """The open part of a new dependency; SlurmError for unknown parents or a circle."""
+    try:
+        dependency = parse(text)
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_DEPENDENCY) from error
+    for condition in dependency.conditions:
+        for parent in condition.parents():
+            if parent == job_id or reaches(state, parent, job_id):
+                raise SlurmError(err.ESLURM_CIRCULAR_DEPENDENCY if parent in state.jobs else err.ESLURM_DEPENDENCY)
+            known = bool(indexes.unfinished_of(parent))
+            if not known and (parent >= state.counters.next_job_id or condition.kind in ("afterok", "afternotok", "aftercorr")):
+                raise SlurmError(err.ESLURM_DEPENDENCY)
+    return format_dependency(dependency)
+
+
+def reaches(state: State, start: int, goal: int) -> bool:
+    """Does the job `start` wait, through others, for `goal`?"""
+    stack, seen = [start], {start: None}
+    while stack and len(seen) < MAX_DEPTH:
+        job = state.jobs.get(stack.pop())
+        if job is None or not job.dependency or job.state != PENDING:
+            continue
+        for condition in parse(job.dependency).conditions:
+            for parent in condition.parents():
+                if parent == goal:
+                    return True
+                if parent not in seen:
+                    seen[parent] = None
+                    stack.append(parent)
+    return False
+
+
+def evaluate(state: State, indexes: Indexes, job: Job) -> tuple[str, bool]:
+    """(what is still open, can it never be met) for a pending job now."""
+    dependency = parse(job.dependency)
+    verdicts = [judge(state, indexes, job, condition) for condition in dependency.conditions]
+    if dependency.any_of:
+        if MET in verdicts:
+            return "", False
+        if all(verdict == NEVER for verdict in verdicts):
+            return job.dependency, True
+    elif NEVER in verdicts:
+        return job.dependency, True
+    left = [c for c, verdict in zip(dependency.conditions, verdicts, strict=True) if verdict == OPEN]
+    if len(left) == len(verdicts):
+        return job.dependency, False
+    return format_dependency(Dependency(left, dependency.any_of)) if left else "", False
+
+
+def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int:
+    """OPEN, MET or NEVER for one condition. A parent that has left memory counts as ended."""
+    if condition.kind == "singleton":
+        others = indexes.same_name.get((job.spec.uid, job.spec.name), {})
+        earlier = [i for i in others if i < job.id and not (job.array_job_id and state.jobs[i].array_job_id == job.array_job_id)]
+        return OPEN if earlier else MET
+    verdicts = []
+    for parent in condition.targets:
+        rows = indexes.unfinished_of(parent.job_id)
+        if parent.task_id is not None:
+            rows = [row for row in rows if _is_task(row, parent.task_id)]
+        if condition.kind == "aftercorr" and job.array_task_id >= 0:
+            rows = [row for row in rows if _is_task(row, job.array_task_id)]
+        verdicts.append(_judge_rows(indexes.clock_ms, condition, parent.minutes, rows))
+    if NEVER in verdicts:
+        return NEVER
+    return OPEN if OPEN in verdicts else MET
+
+
+def _is_task(row: Job, task_id: int) -> bool:
+    if row.array_task_id >= 0:
+        return row.array_task_id == task_id
+    return any(first <= task_id <= last and (task_id - first) % step == 0 for first, last, step in row.pending_tasks)
+
+
+def _judge_rows(now_ms: int, condition: Condition, minutes: int, rows: list[Job]) -> int:
+    kind = condition.kind
+    if kind == "after":
+        for row in rows:
+            started_ms = row.start_ms if row.state != PENDING else 0
+            if not row.finished and (not started_ms or now_ms < started_ms + minutes * 60_000):
+                return OPEN
+        return MET
+    if kind == "afterany":
+        return OPEN if any(not row.finished for row in rows) else MET
+    if kind in ("afterok", "aftercorr"):
+        if any(row.finished and row.state != COMPLETED for row in rows):
+            return NEVER
+        return OPEN if any(not row.finished for row in rows) else MET
+    if kind == "afternotok":
+        if any(row.finished and row.state not in (COMPLETED, PENDING) for row in rows):
+            return MET
+        return OPEN if any(not row.finished for row in rows) else NEVER
+    if kind == "afterburstbuffer":
+        return OPEN if any(not row.finished for row in rows) else MET
+    raise ValueError(f"no such kind of dependency: {kind}")
+
+
+def invalid_dependency_kills(state: State, job: Job) -> bool:
+    """Is a job whose dependency can never be met cancelled, or kept with DependencyNeverSatisfied?"""
+    if job.spec.kill_on_invalid_dep is not None:
+        return job.spec.kill_on_invalid_dep
+    return state.config.kill_invalid_depend
+
+
+INVALID_DEPENDENCY_STATE = CANCELLED

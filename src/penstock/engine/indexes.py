@@ -1,0 +1,319 @@
+"""What can be computed from State and is kept beside it: `derive(state)`, brought up to date change by change.
+
+The law: after any events, indexes that followed every change equal indexes built from scratch (a property test compares
+`summary()`). Nothing here is stored. The planner's columns are one of these indexes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
+from penstock.core.plan import Share
+from penstock.core.request import UNLIMITED_S
+from penstock.engine.apply import Changes
+from penstock.engine.state import PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
+from penstock.spec.arrays import count
+from penstock.spec.dependency import parent_ids
+
+FOREVER_S = 1 << 40
+"""The end of a job without a time limit, in the planner's seconds: far beyond any window."""
+
+
+class Indexes:
+    """Lookups that commands, the applier and timers need. One instance follows one State."""
+
+    __slots__ = (
+        "_array_of",
+        "_columns_node",
+        "_columns_pending",
+        "_columns_running",
+        "_held_by",
+        "_node_order",
+        "_seen_parents",
+        "active_elements",
+        "array_rows",
+        "clock_ms",
+        "columns",
+        "dependents",
+        "eligible_heap",
+        "finished",
+        "gpu_holder",
+        "job_count",
+        "node_jobs",
+        "node_steps",
+        "same_name",
+        "state",
+        "steps_of",
+    )
+
+    def __init__(self, state: State, clock_ms: int = 0) -> None:
+        self.state = state
+        self.clock_ms = max(clock_ms, state.counters.now_ms)
+        """The latest time heard of, from events or ticks; not State."""
+        self.columns = Columns()
+        self.dependents: dict[int, dict[int, None]] = {}
+        """Parent job (or array) id -> jobs that wait for it."""
+        self.array_rows: dict[int, dict[int, None]] = {}
+        self.active_elements: dict[int, dict[int, None]] = {}
+        """Array id -> elements that hold resources."""
+        self.same_name: dict[tuple[int, str], dict[int, None]] = {}
+        """(uid, name) -> jobs that have not finished: singleton."""
+        self.node_jobs: dict[str, dict[int, None]] = {}
+        self.gpu_holder: dict[str, int] = {}
+        """UUID -> job."""
+        self.steps_of: dict[int, dict[int, None]] = {}
+        """Job -> its steps that have not ended."""
+        self.eligible_heap: list[tuple[int, int]] = []
+        self.finished: deque[tuple[int, int]] = deque()
+        """(end_ms, job id) in order of ending, for the purge."""
+        self.job_count = 0
+        """Jobs that have not finished, elements counted one by one."""
+        self._seen_parents: dict[int, tuple[int, ...]] = {}
+        self._array_of: dict[int, int] = {}
+        self._columns_pending: dict[int, PendingRecord] = {}
+        self._columns_running: dict[int, tuple[int, tuple[Share, ...]]] = {}
+        self._columns_node: dict[str, NodeRecord] = {}
+        self._held_by: dict[int, tuple[NodeAlloc, ...]] = {}
+        self._node_order: dict[str, int] = {}
+        everything = Changes()
+        everything.config = True
+        everything.nodes = dict.fromkeys(state.nodes)
+        everything.jobs = dict.fromkeys(state.jobs)
+        everything.steps = dict.fromkeys(state.steps)
+        self.follow(everything)
+
+    def follow(self, changes: Changes) -> None:
+        """Take over what `apply` touched."""
+        self.clock_ms = max(self.clock_ms, self.state.counters.now_ms)
+        if changes.config or changes.nodes:
+            known = len(self._columns_node)
+            for name in changes.nodes:
+                self._node(name)
+            if changes.config or len(self._columns_node) != known:
+                self._partitions()
+        for job_id in changes.jobs:
+            job = self.state.jobs.get(job_id)
+            if job is not None:
+                self._job(job)
+        for job_id in changes.purged:
+            self._forget(job_id)
+        for job_id, step_id in changes.steps:
+            step = self.state.steps.get((job_id, step_id))
+            if step is not None and step.nodes_left:
+                self.steps_of.setdefault(job_id, {})[step_id] = None
+            elif job_id in self.steps_of:
+                self.steps_of[job_id].pop(step_id, None)
+                if not self.steps_of[job_id]:
+                    del self.steps_of[job_id]
+
+    # --- nodes and partitions ---
+
+    def _node(self, name: str) -> None:
+        node = self.state.nodes.get(name)
+        if node is None:
+            if self._columns_node.pop(name, None):
+                self.columns.remove_node(name)
+            return
+        index = self._node_order.setdefault(name, len(self._node_order))
+        record = NodeRecord(name, index, node.cpus, node.memory_mib, gres_of(node), node.schedulable, node.weight, node.features)
+        if self._columns_node.get(name) != record:
+            self._columns_node[name] = record
+            self.columns.upsert_node(record)
+
+    def _partitions(self) -> None:
+        for partition in self.state.config.partitions:
+            self.columns.upsert_partition(
+                PartitionRecord(
+                    partition.name,
+                    partition.nodes or tuple(self.state.nodes),
+                    partition.state,
+                    partition.max_time_s,
+                    partition.max_nodes,
+                    partition.priority_tier,
+                )
+            )
+
+    # --- jobs ---
+
+    def _job(self, job: Job) -> None:
+        self._membership(job)
+        self._holdings(job)
+        self._pending(job)
+        self._running(job)
+
+    def _membership(self, job: Job) -> None:
+        key = (job.spec.uid, job.spec.name)
+        if job.finished:
+            if self.same_name.get(key, {}).pop(job.id, 0) is None:
+                self.finished.append((job.end_ms, job.id))
+                if not self.same_name[key]:
+                    del self.same_name[key]
+        else:
+            self.same_name.setdefault(key, {})[job.id] = None
+        if job.array_job_id:
+            self._array_of[job.id] = job.array_job_id
+            self.array_rows.setdefault(job.array_job_id, {})[job.id] = None
+            active = self.active_elements.setdefault(job.array_job_id, {})
+            if job.active:
+                active[job.id] = None
+            else:
+                active.pop(job.id, None)
+        parents = parent_ids(job.dependency) if job.dependency and job.state == PENDING else ()
+        before = self._seen_parents.get(job.id, ())
+        if parents != before:
+            for parent in before:
+                self.dependents.get(parent, {}).pop(job.id, None)
+                if not self.dependents.get(parent, True):
+                    del self.dependents[parent]
+            for parent in parents:
+                self.dependents.setdefault(parent, {})[job.id] = None
+            if parents:
+                self._seen_parents[job.id] = parents
+            else:
+                self._seen_parents.pop(job.id, None)
+
+    def _holdings(self, job: Job) -> None:
+        """Who holds which node and GPU. A node's part is free as soon as that node has reported."""
+        held = tuple([alloc for alloc in job.allocs if alloc.node in job.nodes_left]) if job.nodes_left else ()
+        before = self._held_by.get(job.id, ())
+        if held == before:
+            return
+        for alloc in before:
+            jobs = self.node_jobs[alloc.node]
+            jobs.pop(job.id, None)
+            for uuid in alloc.gpus:
+                self.gpu_holder.pop(uuid, None)
+        for alloc in held:
+            self.node_jobs.setdefault(alloc.node, {})[job.id] = None
+            for uuid in alloc.gpus:
+                self.gpu_holder[uuid] = job.id
+        if held:
+            self._held_by[job.id] = held
+        else:
+            self._held_by.pop(job.id, None)
+
+    def _pending(self, job: Job) -> None:
+        record = None
+        if job.state == PENDING and not job.hold and job.priority and not job.dependency:
+            if job.eligible_ms > self.clock_ms:
+                heapq.heappush(self.eligible_heap, (job.eligible_ms, job.id))
+            else:
+                record = self._pending_record(job)
+        if record != self._columns_pending.get(job.id):
+            if record is None:
+                del self._columns_pending[job.id]
+                self.columns.remove_pending(job.id)
+            else:
+                self._columns_pending[job.id] = record
+                self.columns.upsert_pending(record)
+        if job.array_job_id and job.spec.array_limit:
+            for other_id in self.array_rows[job.array_job_id]:
+                other = self.state.jobs.get(other_id)
+                if other is not None and other is not job and other.pending_tasks and other_id in self._columns_pending:
+                    changed = self._pending_record(other)
+                    if changed != self._columns_pending[other_id]:
+                        self._columns_pending[other_id] = changed
+                        self.columns.upsert_pending(changed)
+
+    def _pending_record(self, job: Job) -> PendingRecord:
+        elements = count(job.pending_tasks) if job.pending_tasks else 1
+        startable = None
+        if job.spec.array_limit:
+            startable = min(elements, max(0, job.spec.array_limit - len(self.active_elements.get(job.array_job_id, ()))))
+        return PendingRecord(
+            job.id,
+            job.spec.request,
+            job.spec.partitions,
+            job.priority,
+            job.array_job_id or job.id,
+            job.spec.time_limit_s or UNLIMITED_S,
+            elements,
+            startable,
+        )
+
+    def _running(self, job: Job) -> None:
+        held = self._held_by.get(job.id)
+        entry = None
+        if held:
+            end_s = -(-job.end_limit_ms // 1000) if job.end_limit_ms and job.state in (RUNNING, SUSPENDED) else FOREVER_S
+            if job.state > SUSPENDED:
+                end_s = -(-job.end_ms // 1000) + self.state.config.kill_wait_s
+            entry = (end_s, tuple([self.share(alloc) for alloc in held]))
+        before = self._columns_running.get(job.id)
+        if entry == before:
+            return
+        if before is not None:
+            self.columns.end_running(job.id)
+            del self._columns_running[job.id]
+        if entry is not None:
+            self.columns.start_running(job.id, *entry)
+            self._columns_running[job.id] = entry
+
+    def share(self, alloc: NodeAlloc) -> Share:
+        """An allocation in the planner's words."""
+        if not alloc.gpus:
+            return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib)
+        node = self.state.nodes[alloc.node]
+        pools: dict[str, int] = {}
+        for gpu in node.gpus:
+            if gpu.uuid in alloc.gpus:
+                pool = pool_of(gpu.type)
+                pools[pool] = pools.get(pool, 0) + 1
+        return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib, tuple(sorted(pools.items())))
+
+    def _forget(self, job_id: int) -> None:
+        array_id = self._array_of.pop(job_id, 0)
+        if array_id:
+            rows = self.array_rows[array_id]
+            rows.pop(job_id, None)
+            if not rows:
+                del self.array_rows[array_id]
+                self.active_elements.pop(array_id, None)
+        self.steps_of.pop(job_id, None)
+
+    def became_eligible(self, now_ms: int) -> list[int]:
+        """Jobs whose begin time has come since the last call; they join the planner's columns."""
+        self.clock_ms = max(self.clock_ms, now_ms)
+        due = []
+        while self.eligible_heap and self.eligible_heap[0][0] <= now_ms:
+            _, job_id = heapq.heappop(self.eligible_heap)
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.state == PENDING:
+                due.append(job_id)
+                self._pending(job)
+        return due
+
+    def unfinished_of(self, array_or_job_id: int) -> list[Job]:
+        """The rows that an id names: the job itself, or all rows of the array."""
+        rows = self.array_rows.get(array_or_job_id)
+        ids = list(rows) if rows else [array_or_job_id]
+        return [self.state.jobs[i] for i in ids if i in self.state.jobs]
+
+    def summary(self) -> dict[str, object]:
+        """Everything that must equal a rebuild, in comparable form."""
+        return {
+            "dependents": {k: sorted(v) for k, v in self.dependents.items() if v},
+            "arrays": {k: sorted(v) for k, v in self.array_rows.items()},
+            "active": {k: sorted(v) for k, v in self.active_elements.items() if v},
+            "names": {k: sorted(v) for k, v in self.same_name.items() if v},
+            "nodes": {k: sorted(v) for k, v in self.node_jobs.items() if v},
+            "gpus": dict(sorted(self.gpu_holder.items())),
+            "steps": {k: sorted(v) for k, v in self.steps_of.items()},
+            "pending": dict(sorted(self._columns_pending.items())),
+        }
+
+
+def pool_of(gpu_type: str) -> str:
+    """The planner's pool of a GPU type."""
+    return f"gpu:{gpu_type}" if gpu_type else "gpu"
+
+
+def gres_of(node: Node) -> tuple[tuple[str, int], ...]:
+    """Usable devices of a node by pool."""
+    pools: dict[str, int] = {}
+    for gpu in node.gpus:
+        pool = pool_of(gpu.type)
+        pools[pool] = pools.get(pool, 0) + 1
+    return tuple(sorted(pools.items()))

@@ -1,0 +1,346 @@
+"""The control plane without its I/O: all state in one place, the world behind five methods, the time a parameter.
+
+    request, message or timer  ->  events  ->  apply  ->  one commit for the whole batch  ->  replies and effects
+
+Nothing leaves before the events that caused it are durable: replies and messages wait in an outbox stamped with the feed
+sequence, and `committed` releases them. An effect is made from State at the moment it leaves, so that a job that was cancelled
+meanwhile is not started. Controller and simulator drive this very class.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.core.plan import Plan
+from penstock.core.view import View
+from penstock.engine import events as e
+from penstock.engine.applier import apply_plan
+from penstock.engine.apply import Changes, apply
+from penstock.engine.dependencies import evaluate, invalid_dependency_kills
+from penstock.engine.indexes import Indexes
+from penstock.engine.notes import Notes
+from penstock.engine.requests import Requests
+from penstock.engine.rows import batch_of
+from penstock.engine.sessions import NodeSessions
+from penstock.engine.state import CANCELLED, PENDING, Job, State
+from penstock.spec import arrays
+from penstock.spec.dependency import parse
+from penstock.store.base import Batch
+from penstock.wire.messages import ToAgent
+
+PURGE_MAX = 1_000
+"""Jobs that leave memory in one event; the rest follow with the next tick."""
+ORPHAN_GRACE_MS = 60_000
+"""A waiting salloc or srun whose client is gone is cancelled after this."""
+BLOBS_MAX_BYTES = 64 << 20
+"""Blobs in one commit; a batch is closed early beyond it."""
+
+
+class World(Protocol):
+    """Everything the control plane needs from outside."""
+
+    def commit(self, batch: Batch) -> None:
+        """Begin to make a batch durable; `Reactor.committed` is called when it is."""
+
+    def send(self, node: str, message: ToAgent) -> None:
+        """To the node's agent; lost silently if there is no session."""
+
+    def reply(self, client: int, kind: str, payload: bytes) -> None:
+        """A frame to a client: "=" final, "!" error, "+" chunk, "~" notice, "*" event."""
+
+    def blob(self, digest: bytes) -> bytes:
+        """A script or environment that is stored."""
+
+    def mail(self, user: str, subject: str) -> None:
+        """Through the configured MailProg."""
+
+
+class Reactor:
+    """One controller's mind. Call `flush` after every turn of the loop."""
+
+    def __init__(self, state: State, world: World, directory: str) -> None:
+        self.state = state
+        self.world = world
+        self.directory = directory
+        self.indexes = Indexes(state)
+        self.notes = Notes(state, self.indexes)
+        self.durable_seq = state.seq
+        self.needs_plan = True
+        self.refusing = ""
+        """Why submissions are refused at present (a full disk); empty: they are not."""
+        self.blobs: dict[bytes, bytes] = {}
+        """Not durable yet: digest to content."""
+        self._flying_blobs: dict[bytes, bytes] = {}
+        self._blob_bytes = 0
+        self._answers: list[tuple[bytes, int, bytes, int]] = []
+        self._recent: dict[tuple[int, bytes], bytes] = {}
+        self._events: list[tuple[int, bytes]] = []
+        self._dirty = Changes()
+        self._touched = Changes()
+        self._outbox: deque[tuple[int, Callable[[], None]]] = deque()
+        self._in_flight = 0
+        self._orphans: dict[int, int] = {}
+        self.requests = Requests(self)
+        self.nodes = NodeSessions(self)
+
+    # --- events ---
+
+    def now(self, now_ms: int) -> int:
+        """The event time for a wall clock reading: never decreasing."""
+        return max(self.state.counters.now_ms, now_ms)
+
+    def propose(self, event: e.Event) -> None:
+        """Apply an event that was checked against this very state; it joins the next commit."""
+        touched = self._touched
+        apply(self.state, event, touched)
+        self._events.append((self.state.seq, e.encode(event)))
+        self.indexes.follow(touched)
+        self._dirty.merge(touched)
+        touched.clear()
+        reaction = _REACTIONS.get(type(event))
+        if reaction is not None:
+            reaction(self, event)
+
+    def when_durable(self, action: Callable[[], None]) -> None:
+        """Run an effect once everything up to now is durable."""
+        if self.state.seq <= self.durable_seq:
+            action()
+        else:
+            self._outbox.append((self.state.seq, action))
+
+    def answer(self, client: int, kind: str, payload: bytes) -> None:
+        """A reply that leaves when what it says is durable."""
+        self.when_durable(lambda: self.world.reply(client, kind, payload))
+
+    def remember(self, request_id: bytes, uid: int, reply: bytes, now_ms: int) -> None:
+        """The first answer to a mutating request: kept with the commit, given again to a retry."""
+        if request_id:
+            self._answers.append((request_id, uid, reply, now_ms))
+            self._recent[(uid, request_id)] = reply
+
+    def recall(self, request_id: bytes, uid: int) -> bytes | None:
+        """The first answer, where its commit is not durable yet (the store knows the durable ones)."""
+        return self._recent.get((uid, request_id))
+
+    def keep_blob(self, digest: bytes, content: bytes) -> None:
+        if digest not in self.blobs:
+            self.blobs[digest] = content
+            self._blob_bytes += len(content)
+
+    def blob(self, digest: bytes) -> bytes:
+        """A blob, stored or on its way."""
+        if not digest:
+            return b""
+        content = self.blobs.get(digest)
+        if content is None:
+            content = self._flying_blobs.get(digest)
+        return self.world.blob(digest) if content is None else content
+
+    # --- commits ---
+
+    def flush(self) -> None:
+        """Give everything since the last commit to the store, if none is under way."""
+        if self._in_flight or not self._events:
+            return
+        batch = batch_of(self.state, self._dirty, self._events)
+        batch.blobs = list(self.blobs.items())
+        batch.requests = self._answers
+        self._flying_blobs, self.blobs, self._blob_bytes = self.blobs, {}, 0
+        self._events, self._answers = [], []
+        self._dirty = Changes()
+        self._in_flight = self.state.seq
+        self.world.commit(batch)
+
+    def committed(self, seq: int) -> None:
+        """Everything up to `seq` is durable: let go what waited for it."""
+        self.durable_seq = seq
+        self._in_flight = 0
+        self._flying_blobs = {}
+        if not self._answers:
+            self._recent.clear()
+        outbox = self._outbox
+        while outbox and outbox[0][0] <= seq:
+            outbox.popleft()[1]()
+
+    # --- planning ---
+
+    def view(self, now_ms: int) -> View:
+        """The planner's input as things are now; the flag falls, later changes raise it again."""
+        self.needs_plan = False
+        return self.indexes.columns.view(self.state.seq, self.now(now_ms) // 1000)
+
+    def planned(self, plan: Plan, now_ms: int) -> int:
+        """Carry out what still holds of a plan; returns how many started."""
+        self.notes.plan = plan
+        started = apply_plan(self.state, self.indexes, plan, self.now(now_ms), self.propose)
+        if len(started) < len(plan.starts) or not plan.complete:
+            self.needs_plan = True
+        return len(started)
+
+    # --- time ---
+
+    def tick(self, now_ms: int) -> None:
+        """Everything that happens because time passes; call it about once a second, and at `next_wake_ms`."""
+        now_ms = self.now(now_ms)
+        if self.indexes.became_eligible(now_ms):
+            self.needs_plan = True
+        age_ms = self.state.config.min_job_age_s * 1000
+        finished = self.indexes.finished
+        due: list[int] = []
+        while finished and finished[0][0] + age_ms <= now_ms and len(due) < PURGE_MAX:
+            _, job_id = finished.popleft()
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.finished and job.end_ms + age_ms <= now_ms and not self.indexes.dependents.get(job_id):
+                due.append(job_id)
+        if due:
+            self.propose(e.JobsPurged(now_ms, tuple(due)))
+        for job_id in [i for i, deadline_ms in self._orphans.items() if deadline_ms <= now_ms]:
+            del self._orphans[job_id]
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.state == PENDING:
+                self.propose(e.JobEnding(now_ms, job_id, CANCELLED, by_uid=job.spec.uid))
+        self._tick_after(now_ms)
+        self.requests.tick(now_ms)
+        self.nodes.tick(now_ms)
+
+    def _tick_after(self, now_ms: int) -> None:
+        """`after:ID+minutes` comes true by the clock alone."""
+        for children in list(self.indexes.dependents.values()):
+            for job_id in list(children):
+                if "+" in self.state.jobs[job_id].dependency:
+                    self.reconsider(self.state.jobs[job_id], now_ms)
+
+    def next_wake_ms(self, now_ms: int) -> int:
+        """When `tick` has something to do at the latest."""
+        wake_ms = now_ms + 1000
+        if self.indexes.eligible_heap:
+            wake_ms = min(wake_ms, self.indexes.eligible_heap[0][0])
+        return max(now_ms, wake_ms)
+
+    def orphaned(self, job_id: int, now_ms: int) -> None:
+        """Nobody waits for this allocation any more."""
+        self._orphans[job_id] = self.now(now_ms) + ORPHAN_GRACE_MS
+
+    def adopted(self, job_id: int) -> None:
+        self._orphans.pop(job_id, None)
+
+    # --- reactions: what follows from an event ---
+
+    def reconsider(self, job: Job, now_ms: int) -> None:
+        """Judge a waiting job's dependencies anew."""
+        if job.pending_tasks and job.dependency.startswith("aftercorr"):
+            self._split_aftercorr(job, now_ms)
+            return
+        left, never = evaluate(self.state, self.indexes, job)
+        if never and not job.dependency_failed:
+            if invalid_dependency_kills(self.state, job):
+                self.propose(e.JobEnding(now_ms, job.id, CANCELLED, reason="DependencyNeverSatisfied", by_uid=0))
+            else:
+                self.propose(e.JobChanged(now_ms, job.id, dependency_failed=True))
+        elif left != job.dependency:
+            self.propose(e.JobChanged(now_ms, job.id, dependency=left))
+
+    def _split_aftercorr(self, job: Job, now_ms: int) -> None:
+        """Elements whose own counterpart has ended become rows that are judged alone."""
+        ended: dict[int, None] = {}
+        for condition in parse(job.dependency).conditions:
+            for parent in condition.parents():
+                rows = self.indexes.unfinished_of(parent)
+                ended |= dict.fromkeys(row.array_task_id for row in rows if row.finished and row.array_task_id >= 0)
+        mine = arrays.keep(job.pending_tasks, arrays.from_indices(ended)) if ended else ()
+        for task in list(arrays.indices(mine)):
+            if arrays.count(job.pending_tasks) == 1:
+                self.propose(e.JobChanged(now_ms, job.id, dependency=job.dependency.replace("aftercorr", "afterok")))
+                self.reconsider(job, now_ms)
+                return
+            new_id = self.state.counters.next_job_id
+            self.propose(e.TasksSplit(now_ms, job.id, new_id, ((task, task, 1),)))
+            self.reconsider(self.state.jobs[new_id], now_ms)
+
+    def finished(self, job: Job, now_ms: int) -> None:
+        """Whoever waited for this job's end is served."""
+        for parent in dict.fromkeys((job.id, job.array_job_id)):
+            for job_id in list(self.indexes.dependents.get(parent, ())):
+                child = self.state.jobs.get(job_id)
+                if child is not None and child.state == PENDING and child.dependency:
+                    self.reconsider(child, now_ms)
+        for job_id in list(self.indexes.same_name.get((job.spec.uid, job.spec.name), ())):
+            child = self.state.jobs.get(job_id)
+            if child is not None and child.state == PENDING and "singleton" in child.dependency:
+                self.reconsider(child, now_ms)
+        self.requests.job_finished(job, now_ms)
+        self.notes.mail_end(self, job)
+
+    def _submitted(self, event: e.JobSubmitted) -> None:
+        job = self.state.jobs[event.job_id]
+        if job.dependency:
+            self.reconsider(job, event.now_ms)
+        if not job.hold:
+            self.needs_plan = True
+
+    def _started(self, event: e.JobStarted) -> None:
+        job = self.state.jobs[event.new_id or event.job_id]
+        self.nodes.assign_all(job)
+        self.requests.job_started(job, event.now_ms)
+        for parent in dict.fromkeys((job.id, job.array_job_id)):
+            for job_id in list(self.indexes.dependents.get(parent, ())):
+                self.reconsider(self.state.jobs[job_id], event.now_ms)
+        self.notes.mail_begin(self, job)
+
+    def _ending(self, event: e.JobEnding) -> None:
+        job = self.state.jobs[event.job_id]
+        if job.nodes_left:
+            self.nodes.terminate(job, "Cancelled", self.notes.cancel_notice(job))
+            self.requests.job_ending(job, event.now_ms)
+        elif job.finished:
+            self.finished(job, event.now_ms)
+        self.needs_plan = True
+
+    def _run_ended(self, event: e.RunEnded) -> None:
+        job = self.state.jobs[event.job_id]
+        if job.nodes_left:
+            self.nodes.terminate(job, "Cancelled", "")
+        elif job.finished:
+            self.finished(job, event.now_ms)
+        elif job.state == PENDING:
+            self.requests.job_requeued(job, event.now_ms)
+        self.requests.retry_steps(event.job_id, event.now_ms)
+        self.needs_plan = True
+
+    def _step_ended(self, event: e.StepRunEnded) -> None:
+        self.requests.step_ended(event.job_id, event.step_id, event.now_ms)
+
+    def _suspended(self, event: e.JobSuspended) -> None:
+        self.nodes.suspend(self.state.jobs[event.job_id], event.resumed)
+
+    def _changed(self, event: e.JobChanged) -> None:
+        self.needs_plan = True
+        if event.end_limit_ms is not None:
+            self.nodes.set_time_limit(self.state.jobs[event.job_id])
+        if event.dependency:
+            self.reconsider(self.state.jobs[event.job_id], event.now_ms)
+
+    def _world_changed(self, event: e.Event) -> None:
+        self.needs_plan = True
+
+    def _signal(self, event: e.SignalQueued) -> None:
+        self.nodes.signal(self.state.signals[event.signal_id])
+
+
+_REACTIONS: dict[type, Callable[..., None]] = {
+    e.JobSubmitted: Reactor._submitted,
+    e.JobStarted: Reactor._started,
+    e.JobEnding: Reactor._ending,
+    e.RunEnded: Reactor._run_ended,
+    e.StepRunEnded: Reactor._step_ended,
+    e.JobSuspended: Reactor._suspended,
+    e.JobChanged: Reactor._changed,
+    e.TasksSplit: Reactor._world_changed,
+    e.NodeRegistered: Reactor._world_changed,
+    e.NodeChanged: Reactor._world_changed,
+    e.NodeRemoved: Reactor._world_changed,
+    e.Configured: Reactor._world_changed,
+    e.SignalQueued: Reactor._signal,
+}

@@ -1,0 +1,120 @@
+"""State as rows: what a commit writes, and the way back.
+
+`batch_of` turns what was touched since the last commit into one store Batch; `load` makes State from live rows. Together with the
+feed they obey the law load(rows) == replay(feed) == live.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.engine.apply import Changes, apply
+from penstock.engine.events import decode as decode_event
+from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, Node, Signal, State, Step
+from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, run_key, step_key
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_job = msgspec.msgpack.Decoder(Job).decode
+decode_step = msgspec.msgpack.Decoder(Step).decode
+_decode_node = msgspec.msgpack.Decoder(Node).decode
+_decode_signal = msgspec.msgpack.Decoder(Signal).decode
+_decode_config = msgspec.msgpack.Decoder(ClusterConfig).decode
+_decode_counters = msgspec.msgpack.Decoder(Counters).decode
+
+
+def job_index(job: Job, live: int) -> JobIndex:
+    """What accounting searches by."""
+    spec = job.spec
+    return JobIndex(
+        id=job.id,
+        array_job_id=job.array_job_id,
+        uid=spec.uid,
+        submit_ms=job.submit_ms,
+        start_ms=job.start_ms,
+        end_ms=job.end_ms,
+        live=live,
+        name=spec.name,
+        account=spec.account,
+        partition=job.partition or ",".join(spec.partitions),
+        state=STATE_NAMES[job.state],
+        run=job.attempt,
+        array_task_id=job.array_task_id,
+        script=spec.script or None,
+        environment=spec.environment or None,
+    )
+
+
+def batch_of(state: State, changes: Changes, events: list[tuple[int, bytes]]) -> Batch:
+    """One group commit: the rows as they are now, however often they changed since the last."""
+    batch = Batch(events=events)
+    upserts, deletes = batch.upserts, batch.deletes
+    for job_id in changes.jobs:
+        job = state.jobs.get(job_id)
+        if job is not None:
+            upserts.append(("job", job_id, _encode(job), job_index(job, 1)))
+    for key in changes.steps:
+        step = state.steps.get(key)
+        if step is not None:
+            upserts.append(_step_row(step, 1))
+    for job, steps, earlier_run in changes.history:
+        key_text = run_key(job.id, job.attempt) if earlier_run else job.id
+        upserts.append(("job", key_text, _encode(job), job_index(job, 0)))
+        upserts += [_step_row(step, 0) for step in steps]
+    for name in changes.nodes:
+        node = state.nodes.get(name)
+        if node is None:
+            deletes.append(("node", name))
+        else:
+            upserts.append(("node", name, _encode(node), None))
+    for signal_id in changes.signals:
+        signal = state.signals.get(signal_id)
+        if signal is None:
+            deletes.append(("signal", signal_id))
+        else:
+            upserts.append(("signal", signal_id, _encode(signal), None))
+    if changes.config:
+        upserts.append(("config", "", _encode(state.config), None))
+    if changes.counters:
+        upserts.append(("counters", "", _encode(state.counters), None))
+    return batch
+
+
+def _step_row(step: Step, live: int) -> tuple[str, str, bytes, StepIndex]:
+    return (
+        "step",
+        step_key(step.job_id, step.attempt, step.step_id),
+        _encode(step),
+        StepIndex(step.job_id, step.attempt, live),
+    )
+
+
+def load(loaded: Loaded) -> State:
+    """State from the live rows of a store."""
+    state = State()
+    state.seq = loaded.seq
+    for _, row in loaded.rows("config"):
+        state.config = _decode_config(row)
+    for _, row in loaded.rows("counters"):
+        state.counters = _decode_counters(row)
+    for _, row in loaded.rows("node"):
+        node = _decode_node(row)
+        state.nodes[node.name] = node
+    for _, row in loaded.rows("job"):
+        job = decode_job(row)
+        state.jobs[job.id] = job
+    for _, row in loaded.rows("step"):
+        step = decode_step(row)
+        state.steps[(step.job_id, step.step_id)] = step
+    for _, row in loaded.rows("signal"):
+        signal = _decode_signal(row)
+        state.signals[signal.id] = signal
+    return state
+
+
+def replay(feed: list[tuple[int, bytes]]) -> State:
+    """State from the whole feed."""
+    state, changes = State(), Changes()
+    for _, payload in feed:
+        apply(state, decode_event(payload), changes)
+        changes.clear()
+    return state

@@ -1,0 +1,254 @@
+"""The controller's side of its conversations with agents.
+
+An agent's Hello and State are compared, and the difference is told: a lost message, a restart, an upgrade and a failover are one
+case. Everything sent is made from State, and is idempotent at the other end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from penstock.engine import events as e
+from penstock.engine.commands import may_requeue
+from penstock.engine.effects import assign
+from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal
+from penstock.wire import messages as m
+
+if TYPE_CHECKING:
+    from penstock.engine.reactor import Reactor
+
+STEP_CHECK_MS = 5_000
+"""After a reconnection: steps that neither run nor were reported by then were never started."""
+NOT_RESPONDING = "Not responding"
+
+
+class NodeSessions:
+    """All agents. `connected` holds the nodes with a session."""
+
+    __slots__ = ("_reactor", "_step_checks", "connected")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.connected: dict[str, None] = {}
+        self._step_checks: dict[str, tuple[int, dict[tuple[int, int], None]]] = {}
+
+    # --- sessions ---
+
+    def hello(self, hello: m.Hello, now_ms: int) -> None:
+        """A node has (again) a session: settle the difference between what it reports and what State says."""
+        reactor = self._reactor
+        state = reactor.state
+        now_ms = reactor.now(now_ms)
+        config = state.config
+        reactor.propose(
+            e.NodeRegistered(
+                now_ms,
+                hello.node,
+                hello.hostname,
+                hello.cpus,
+                hello.memory_mib,
+                hello.gpus,
+                config.node_features.get(hello.node, ()),
+                config.node_weights.get(hello.node, 1),
+                hello.tmp_disk_mib,
+                hello.boot_id,
+                hello.boot_ms,
+                hello.start_ms,
+                hello.version,
+                hello.os,
+                hello.arch,
+                hello.warnings,
+            )
+        )
+        node = state.nodes[hello.node]
+        if node.down and config.return_to_service and (config.return_to_service == 2 or node.reason == NOT_RESPONDING):
+            reactor.propose(e.NodeChanged(now_ms, hello.node, down=False, reason=""))
+        self.connected[hello.node] = None
+        forget: list[tuple[int, int]] = []
+        kill: list[tuple[int, int]] = []
+        reported: dict[int, m.RunReport] = {}
+        for report in hello.runs:
+            job = state.jobs.get(report.job_id)
+            if job is None or job.attempt != report.attempt or hello.node not in job.nodes_left:
+                (kill if report.record is None else forget).append((report.job_id, report.attempt))
+            else:
+                reported[report.job_id] = report
+        self._send(hello.node, m.Welcome(state.counters.epoch, config.cluster_name, tuple(forget), tuple(kill)))
+        missing_steps: dict[tuple[int, int], None] = {}
+        for job_id in list(reactor.indexes.node_jobs.get(hello.node, ())):
+            job = state.jobs[job_id]
+            found = reported.get(job_id)
+            if found is None:
+                self._absent(job, hello.node, now_ms)
+                continue
+            if found.record is not None:
+                self.ended(hello.node, m.Ended(job_id, job.attempt, found.record), now_ms)
+                continue
+            if job.completing:
+                self._terminate_on(hello.node, job, "Cancelled", "")
+            for step_id in reactor.indexes.steps_of.get(job_id, ()):
+                if hello.node in state.steps[(job_id, step_id)].nodes_left and step_id not in found.steps:
+                    missing_steps[(job_id, step_id)] = None
+        if missing_steps:
+            self._step_checks[hello.node] = (now_ms + STEP_CHECK_MS, missing_steps)
+        for signal in state.signals.values():
+            if hello.node in signal.nodes_left:
+                self._signal_on(hello.node, signal)
+
+    def _absent(self, job: Job, node: str, now_ms: int) -> None:
+        """State says that the job has a part here; the node knows nothing of it: it was never started, or is over."""
+        if job.state in (RUNNING, SUSPENDED):
+            self._assign(job, [alloc.node for alloc in job.allocs].index(node))
+            for step_id in self._reactor.indexes.steps_of.get(job.id, ()):
+                self._reactor.requests.relaunch(job.id, step_id, node)
+        else:
+            record = m.ExitRecord(wait_status=15, end_ms=now_ms, cause="Cancelled")
+            self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record))
+
+    def lost(self, node: str, now_ms: int) -> None:
+        """The session is gone; the node's jobs go on."""
+        if node in self.connected:
+            del self.connected[node]
+            if node in self._reactor.state.nodes:
+                self._reactor.propose(e.NodeChanged(self._reactor.now(now_ms), node, responding=False))
+
+    def message(self, node: str, message: m.ToController, now_ms: int) -> None:
+        """Anything after Hello."""
+        reactor = self._reactor
+        now_ms = reactor.now(now_ms)
+        if isinstance(message, m.Ended):
+            self.ended(node, message, now_ms)
+        elif isinstance(message, m.StepEnded):
+            self._step_ended(node, message, now_ms)
+        elif isinstance(message, m.SignalDone):
+            signal = reactor.state.signals.get(message.signal_id)
+            if signal is not None and node in signal.nodes_left:
+                reactor.propose(e.SignalSettled(now_ms, message.signal_id, node))
+        elif isinstance(message, m.UsageReport):
+            reactor.requests.usage_reported(node, message)
+        elif isinstance(message, m.NodeLoad):
+            reactor.notes.loads[node] = (message.cpu_load_centi, message.free_memory_mib)
+
+    def ended(self, node: str, message: m.Ended, now_ms: int) -> None:
+        """A run is over on a node; acknowledged once that is durable, and at once if it was known."""
+        reactor = self._reactor
+        job = reactor.state.jobs.get(message.job_id)
+        if job is not None and job.attempt == message.attempt and node in job.nodes_left:
+            again, eligible_ms = self._again(job, message.record, now_ms)
+            reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, message.record, again, eligible_ms))
+        ack = m.AckEnded(message.job_id, message.attempt)
+        reactor.when_durable(lambda: reactor.world.send(node, ack))
+
+    def _again(self, job: Job, record: m.ExitRecord, now_ms: int) -> tuple[str, int]:
+        """(requeue_after, eligible_ms) for a run that ended without the controller's will. A run whose shepherd was killed may have
+        done its work: it runs again only by the job's own --requeue."""
+        if job.state not in (RUNNING, SUSPENDED) or job.spec.interactive:
+            return "", 0
+        state = self._reactor.state
+        if (record.cause == "ShepherdKilled" and job.spec.requeue is True) or (record.cause == "NodeFail" and may_requeue(state, job.spec)):
+            how = "requeue"
+        elif record.cause == "LaunchFailed" and may_requeue(state, job.spec):
+            how = "launch"
+        else:
+            return "", 0
+        if job.attempt >= state.config.max_batch_requeue:
+            return "JobHoldMaxRequeue", now_ms
+        return how, now_ms + (0 if record.cause == "ShepherdKilled" else state.config.requeue_delay_s * 1000)
+
+    def _step_ended(self, node: str, message: m.StepEnded, now_ms: int) -> None:
+        reactor = self._reactor
+        step = reactor.state.steps.get((message.job_id, message.step_id))
+        if step is not None and step.attempt == message.attempt and node in step.nodes_left:
+            reactor.propose(e.StepRunEnded(now_ms, message.job_id, message.attempt, message.step_id, node, message.record))
+        ack = m.AckEnded(message.job_id, message.attempt, message.step_id)
+        reactor.when_durable(lambda: reactor.world.send(node, ack))
+
+    def tick(self, now_ms: int) -> None:
+        """Nodes that stayed away too long go down; steps that never came up are given up."""
+        reactor = self._reactor
+        limit_ms = reactor.state.config.slurmd_timeout_s * 1000
+        for node in list(reactor.state.nodes.values()):
+            if not node.responding and not node.down and node.registered and node.lost_ms and node.lost_ms + limit_ms <= now_ms:
+                self._fail(node.name, now_ms)
+        for name, (deadline_ms, steps) in list(self._step_checks.items()):
+            if deadline_ms <= now_ms:
+                del self._step_checks[name]
+                self._give_up_steps(name, steps, now_ms)
+
+    def _fail(self, node: str, now_ms: int) -> None:
+        reactor = self._reactor
+        reactor.propose(e.NodeChanged(now_ms, node, down=True, reason=NOT_RESPONDING))
+        record = m.ExitRecord(end_ms=now_ms, cause="NodeFail", detail=f"node {node} stopped responding")
+        for job_id in list(reactor.indexes.node_jobs.get(node, ())):
+            job = reactor.state.jobs[job_id]
+            again, eligible_ms = self._again(job, record, now_ms)
+            reactor.propose(e.RunEnded(now_ms, job_id, job.attempt, node, record, again, eligible_ms))
+
+    def _give_up_steps(self, node: str, steps: dict[tuple[int, int], None], now_ms: int) -> None:
+        reactor = self._reactor
+        for job_id, step_id in steps:
+            step = reactor.state.steps.get((job_id, step_id))
+            if step is None or node not in step.nodes_left:
+                continue
+            if not reactor.requests.relaunch(job_id, step_id, node):
+                record = m.ExitRecord(end_ms=now_ms, cause="LaunchFailed", detail="the controller restarted before the step was launched")
+                reactor.propose(e.StepRunEnded(now_ms, job_id, step.attempt, step_id, node, record))
+
+    # --- effects ---
+
+    def _send(self, node: str, message: m.ToAgent) -> None:
+        self._reactor.when_durable(lambda: self._reactor.world.send(node, message))
+
+    def assign_all(self, job: Job) -> None:
+        for rank in range(len(job.allocs)):
+            self._assign(job, rank)
+
+    def _assign(self, job: Job, rank: int) -> None:
+        """When it leaves, the job must still want to run: it may have been cancelled meanwhile."""
+        reactor = self._reactor
+        attempt, node = job.attempt, job.allocs[rank].node
+
+        def leave() -> None:
+            if job.state in (RUNNING, SUSPENDED) and job.attempt == attempt and node in job.nodes_left:
+                script = reactor.blob(job.spec.script) if rank == 0 else b""
+                environment = reactor.blob(job.spec.environment)
+                message = assign(reactor.state, job, rank, script, environment, reactor.directory, reactor.indexes.clock_ms)
+                reactor.world.send(node, message)
+
+        reactor.when_durable(leave)
+
+    def terminate(self, job: Job, cause: str, notice: str) -> None:
+        """End what is left of the run on every node."""
+        for node in job.nodes_left:
+            self._terminate_on(node, job, cause, notice if node == job.allocs[0].node else "")
+
+    def _terminate_on(self, node: str, job: Job, cause: str, notice: str) -> None:
+        self._send(node, m.Terminate(job.id, job.attempt, cause, notice, self._reactor.state.config.kill_wait_s))
+
+    def terminate_step(self, job: Job, step_id: int, signal: int) -> None:
+        step = self._reactor.state.steps[(job.id, step_id)]
+        wait_s = self._reactor.state.config.kill_wait_s
+        for node in step.nodes_left:
+            self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", "", wait_s, step_id, signal))
+
+    def suspend(self, job: Job, resumed: bool) -> None:
+        for node in job.nodes_left:
+            self._send(node, m.Suspend(job.id, job.attempt, resumed))
+
+    def set_time_limit(self, job: Job) -> None:
+        limit_s = job.spec.time_limit_s
+        for node in job.nodes_left:
+            self._send(node, m.SetTimeLimit(job.id, job.attempt, limit_s))
+
+    def signal(self, signal: Signal) -> None:
+        for node in signal.nodes_left:
+            self._signal_on(node, signal)
+
+    def _signal_on(self, node: str, signal: Signal) -> None:
+        self._send(node, m.SignalRun(signal.id, signal.job_id, signal.attempt, signal.signal, signal.scope, signal.step_id))
+
+    def launch(self, node: str, message: m.LaunchStep) -> None:
+        self._send(node, message)
+
+    def query_usage(self, node: str, query_id: int, job_id: int) -> None:
+        self._reactor.world.send(node, m.QueryUsage(query_id, job_id))

@@ -1,0 +1,246 @@
+"""Steps: which part of a job's allocation a step gets, and how its tasks lie on the nodes.
+
+A sub-reducer keyed by job: it reads one job and its steps, so that a step manager on the job's first node could host it. Slurm's
+rules since 20.11: a step holds what it uses against other steps unless --overlap is given; without --exact it takes all CPUs the
+job has on its nodes; it gets all of the job's GPUs there unless it asks for fewer. A step that names no memory is bounded by the
+job's and consumes none of it, so that parallel steps of a job with --mem do not wait for each other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.engine.indexes import Indexes
+from penstock.engine.state import RUNNING, SUSPENDED, Job, NodeAlloc, State
+from penstock.spec import errors as err
+from penstock.spec import hostlist
+from penstock.spec.errors import SlurmError, SpecError
+
+MAX_TASKS_PER_STEP = 65_536
+
+
+class StepRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What srun asks for; absent numbers are None."""
+
+    job_id: int
+    argv: tuple[str, ...] = ()
+    name: str = ""
+    ntasks: int | None = None
+    nodes_min: int | None = None
+    nodes_max: int | None = None
+    cpus_per_task: int | None = None
+    ntasks_per_node: int | None = None
+    mem_per_node_mib: int | None = None
+    mem_per_cpu_mib: int | None = None
+    gres: tuple[str, ...] | None = None
+    """None: not given, so the step gets the job's; ("none",): no devices."""
+    gpus: tuple[str, ...] = ()
+    gpus_per_node: tuple[str, ...] = ()
+    gpus_per_task: tuple[str, ...] = ()
+    exact: bool = False
+    overlap: bool = False
+    exclusive: bool = False
+    whole: bool = False
+    overcommit: bool = False
+    nodelist: str = ""
+    exclude: str = ""
+    relative: int | None = None
+    immediate_s: int | None = None
+    time_limit_s: int | None = None
+    distribution: str = ""
+    work_dir: str = ""
+    umask: int | None = None
+    rlimits: tuple[str, ...] = ()
+    stdin: str = "client"
+    stdout: str = "client"
+    stderr: str = "client"
+    append: bool = False
+    pty: bool = False
+    rows: int = 0
+    columns: int = 0
+    unbuffered: bool = False
+    address: str = ""
+    key: str = ""
+    kill_on_bad_exit: bool | None = None
+    kill_wait: int | None = None
+    multi_prog: tuple[str, ...] = ()
+    interactive_step: bool = False
+    wait_for_children: bool = False
+    submit_line: str = ""
+    export: str = ""
+
+
+class Free(NamedTuple):
+    """What a job has left for steps on one node."""
+
+    cpus: int
+    memory_mib: int
+    gpus: tuple[str, ...]
+
+
+def free_on(state: State, indexes: Indexes, job: Job, alloc: NodeAlloc, overlap: bool) -> Free:
+    """The job's part of a node less what its other steps hold there; an overlapping step sees all of it."""
+    cpus, memory_mib, gpus = alloc.cpus, alloc.memory_mib, alloc.gpus
+    if not overlap:
+        for step_id in indexes.steps_of.get(job.id, ()):
+            step = state.steps[(job.id, step_id)]
+            if step.overlap or alloc.node not in step.nodes_left:
+                continue
+            for held in step.allocs:
+                if held.node == alloc.node:
+                    cpus -= held.cpus
+                    memory_mib -= held.memory_mib
+                    gpus = tuple(uuid for uuid in gpus if uuid not in held.gpus)
+    return Free(cpus, memory_mib, gpus)
+
+
+def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tuple[NodeAlloc, ...] | None:
+    """The step's allocation (order of the job's nodes, tasks counted), None while the resources are busy; SlurmError if it can
+    never fit into this job."""
+    if job.state not in (RUNNING, SUSPENDED):
+        raise SlurmError(err.ESLURM_ALREADY_DONE if job.state > SUSPENDED else err.ESLURM_JOB_PENDING)
+    candidates = chosen_nodes(job, request)
+    cpus_per_task = request.cpus_per_task or 1
+    nodes_min = request.nodes_min or 1
+    ntasks = request.ntasks or 0
+    if not ntasks:
+        spread = request.nodes_min or len(candidates)
+        ntasks = spread * (request.ntasks_per_node or 1)
+        nodes_min = min(spread, ntasks)
+    if ntasks > MAX_TASKS_PER_STEP:
+        raise SlurmError(err.ESLURM_BAD_TASK_COUNT)
+    nodes_min = min(nodes_min, ntasks)
+    nodes_max = min(request.nodes_max or len(candidates), ntasks)
+    if nodes_min > len(candidates):
+        raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE if nodes_min <= len(job.allocs) else err.ESLURM_INVALID_NODE_COUNT)
+    whole = [fit_node(Free(a.cpus, a.memory_mib, a.gpus), request, cpus_per_task) for a in candidates]
+    if spread_tasks(whole, ntasks, nodes_min, nodes_max) is None:
+        raise SlurmError(err.ESLURM_TOO_MANY_REQUESTED_CPUS if sum(whole) < ntasks else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
+    exact = request.exact or request.cpus_per_task is not None or request.exclusive
+    free = [free_on(state, indexes, job, alloc, request.overlap) for alloc in candidates]
+    room = [fit_node(have, request, cpus_per_task) for have in free]
+    if not exact and not request.overlap:
+        room = [n if have.cpus >= alloc.cpus else 0 for n, have, alloc in zip(room, free, candidates, strict=True)]
+    layout = spread_tasks(room, ntasks, nodes_min, nodes_max)
+    if layout is None:
+        return None
+    allocs = []
+    gpus_left = total_gpus(request)
+    for alloc, have, count in zip(candidates, free, layout, strict=True):
+        if not count:
+            continue
+        gpus = step_gpus(request, have, count, gpus_left)
+        gpus_left -= len(gpus)
+        memory_mib = request.mem_per_node_mib or (request.mem_per_cpu_mib or 0) * count * cpus_per_task
+        allocs.append(NodeAlloc(alloc.node, count * cpus_per_task if exact else alloc.cpus, memory_mib, gpus, count))
+    return tuple(allocs)
+
+
+def chosen_nodes(job: Job, request: StepRequest) -> list[NodeAlloc]:
+    """The job's nodes that the step may use: --nodelist, --exclude, --relative."""
+    allocs = list(job.allocs)
+    try:
+        wanted = hostlist.expand(request.nodelist) if request.nodelist else []
+        excluded = hostlist.expand(request.exclude) if request.exclude else []
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, str(error)) from error
+    names = [alloc.node for alloc in allocs]
+    if any(name not in names for name in wanted):
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME)
+    if request.relative is not None:
+        if request.relative >= len(allocs):
+            raise SlurmError(err.ESLURM_INVALID_NODE_COUNT)
+        allocs = allocs[request.relative :]
+    allocs = [a for a in allocs if a.node not in excluded and (not wanted or a.node in wanted)]
+    if not allocs:
+        raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
+    return allocs
+
+
+def count_of(items: tuple[str, ...]) -> int:
+    """Devices in `gpu:2`, `gpu:a100:2`."""
+    return sum(int(item.rpartition(":")[2]) for item in items if item.startswith("gpu") and item.rpartition(":")[2].isdecimal())
+
+
+def total_gpus(request: StepRequest) -> int:
+    """--gpus of the step; a large number where it is not bounded over the step."""
+    return count_of(request.gpus) if request.gpus else 1 << 30
+
+
+def gpus_on_node(request: StepRequest, have: Free, ntasks: int) -> int:
+    """GPUs that the step takes on a node with so many of its tasks."""
+    if request.gpus_per_task:
+        return count_of(request.gpus_per_task) * ntasks
+    if request.gpus_per_node:
+        return count_of(request.gpus_per_node)
+    if request.gres is not None:
+        return count_of(request.gres)
+    return len(have.gpus)
+
+
+def step_gpus(request: StepRequest, have: Free, ntasks: int, left: int) -> tuple[str, ...]:
+    """UUIDs of the step on a node."""
+    return have.gpus[: min(left, gpus_on_node(request, have, ntasks))]
+
+
+def fit_node(have: Free, request: StepRequest, cpus_per_task: int) -> int:
+    """How many tasks fit into what is free on a node."""
+    room = have.cpus // cpus_per_task
+    if request.overcommit and have.cpus > 0:
+        room = MAX_TASKS_PER_STEP
+    if request.ntasks_per_node:
+        room = min(room, request.ntasks_per_node)
+    if request.mem_per_cpu_mib:
+        room = min(room, have.memory_mib // (request.mem_per_cpu_mib * cpus_per_task))
+    if request.mem_per_node_mib and have.memory_mib and request.mem_per_node_mib > have.memory_mib:
+        return 0
+    if request.gpus_per_task:
+        room = min(room, len(have.gpus) // max(1, count_of(request.gpus_per_task)))
+    elif ((request.gpus_per_node or request.gres) and gpus_on_node(request, have, 1) > len(have.gpus)) or (request.gpus and not have.gpus):
+        return 0
+    return max(0, room)
+
+
+def spread_tasks(room: list[int], ntasks: int, nodes_min: int, nodes_max: int) -> list[int] | None:
+    """Tasks per node: dealt out in rounds over as few nodes as the limits allow (at least nodes_min), None if they do not fit.
+    Slurm deals in rounds to count, then numbers the ranks in blocks."""
+    usable = [i for i, n in enumerate(room) if n > 0]
+    for width in range(nodes_min, min(nodes_max, len(usable)) + 1):
+        chosen = usable[:width]
+        if sum(room[i] for i in chosen) < ntasks:
+            if width == min(nodes_max, len(usable)):
+                best = sorted(usable, key=lambda i: -room[i])[:width]
+                if sum(room[i] for i in best) < ntasks:
+                    return None
+                chosen = sorted(best)
+            else:
+                continue
+        layout = [0] * len(room)
+        left = ntasks
+        while left:
+            for i in chosen:
+                if left and layout[i] < room[i]:
+                    layout[i] += 1
+                    left -= 1
+        return layout
+    return None
+
+
+def ranks_of(allocs: tuple[NodeAlloc, ...], distribution: str) -> list[tuple[int, ...]]:
+    """Global ranks of each node: in blocks, or dealt out one by one for --distribution=cyclic."""
+    if distribution.startswith("cyclic"):
+        ranks: list[list[int]] = [[] for _ in allocs]
+        rank, total = 0, sum(alloc.ntasks for alloc in allocs)
+        while rank < total:
+            for alloc, mine in zip(allocs, ranks, strict=True):
+                if len(mine) < alloc.ntasks:
+                    mine.append(rank)
+                    rank += 1
+        return [tuple(mine) for mine in ranks]
+    out, at = [], 0
+    for alloc in allocs:
+        out.append(tuple(range(at, at + alloc.ntasks)))
+        at += alloc.ntasks
+    return out

@@ -1,0 +1,303 @@
+"""From a submit request to the event that queues the job: defaults filled in, impossible requests refused.
+
+Everything that can be known to be wrong is refused here, at submit time, with Slurm's error; what may become possible (a drained
+node, a partition limit that EnforcePartLimits=NO tolerates) queues and pends with a reason.
+"""
+
+from __future__ import annotations
+
+from penstock.core.feasible import never_fits
+from penstock.core.request import WHOLE_NODE, Request
+from penstock.engine import events as e
+from penstock.engine.dependencies import resolve
+from penstock.engine.indexes import Indexes
+from penstock.engine.request import SubmitRequest, refusal
+from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
+from penstock.spec import arrays, hostlist
+from penstock.spec import errors as err
+from penstock.spec.errors import SlurmError, SpecError
+
+PRIORITY_BASE = 4_294_901_760
+"""Priority of job 0 without nice; each later job has one less, so that equal jobs run in submit order (Slurm's priority/basic
+starts here too)."""
+
+ASKED_KEYS = (
+    *("ntasks", "cpus_per_task", "ntasks_per_node", "nodes_min", "mem_per_node_mib", "mem_per_cpu_mib"),
+    *("gpus", "gpus_per_node", "gpus_per_task", "gres", "exclusive", "time_limit_s"),
+)
+
+
+class Caller:
+    """Who asks, as the kernel tells it."""
+
+    __slots__ = ("gid", "group", "uid", "user")
+
+    def __init__(self, uid: int, gid: int, user: str, group: str) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.user = user
+        self.group = group
+
+
+def submit(
+    state: State,
+    indexes: Indexes,
+    caller: Caller,
+    request: SubmitRequest,
+    script: bytes,
+    environment: bytes,
+    now_ms: int,
+    pseudo: bool = False,
+) -> e.JobSubmitted:
+    """The event for this request; `script` and `environment` are digests of blobs that are stored with it. SlurmError if refused.
+    With `pseudo` (--test-only) no id is consumed by the caller."""
+    config = state.config
+    problem = refusal(request)
+    if problem:
+        raise SlurmError(err.ESLURM_INVALID_TASK_MEMORY if "mem_" in problem else err.ESLURM_NOT_SUPPORTED, problem)
+    if request.nice < 0 and caller.uid != 0:
+        raise SlurmError(err.ESLURM_INVALID_NICE)
+    for what in ("reservation",):
+        if getattr(request, what):
+            raise SlurmError(err.ESLURM_RESERVATION_INVALID)
+    partitions = choose_partitions(config, request.partition)
+    tasks: tuple[tuple[int, int, int], ...] = ()
+    limit = 0
+    if request.array:
+        tasks, limit = array_tasks(config, request.array)
+    elements = arrays.count(tasks) if tasks else 1
+    queued = sum(arrays.count(j.pending_tasks) if j.pending_tasks else 1 for j in state.jobs.values()) if elements > 1 else len(state.jobs)
+    if queued + elements > config.max_job_count:
+        raise SlurmError(err.ESLURM_MAX_JOB_COUNT)
+    resources = resolve_request(state, partitions, request)
+    check_possible(indexes, partitions, resources)
+    time_limit_s = request.time_limit_s
+    if time_limit_s is None:
+        time_limit_s = min((p.default_time_s or p.max_time_s for p in partitions), key=lambda s: s or 1 << 60)
+    job_id = state.counters.next_job_id
+    spec = JobSpec(
+        name=request.name or "sbatch",
+        uid=caller.uid,
+        gid=caller.gid,
+        user=caller.user,
+        group=caller.group,
+        partitions=tuple(p.name for p in partitions),
+        request=resources,
+        time_limit_s=time_limit_s,
+        work_dir=request.work_dir or "/",
+        account=request.account,
+        qos=request.qos,
+        wckey=request.wckey,
+        reservation=request.reservation,
+        comment=request.comment,
+        interactive=request.interactive,
+        script=script,
+        environment=environment,
+        argv=request.argv,
+        command=request.command,
+        submit_line=request.submit_line,
+        alloc_node=request.alloc_node,
+        std_in=request.std_in,
+        std_out=request.std_out,
+        std_err=request.std_err,
+        append=request.open_mode == "append" or (not request.open_mode and config.job_file_append),
+        umask=0o022 if request.umask is None else request.umask,
+        rlimits=parse_rlimits(request.rlimits),
+        login_environment=request.get_user_env,
+        export=request.export,
+        requeue=request.requeue,
+        nice=request.nice,
+        signal=request.signal_number or 0,
+        signal_before_s=60 if request.signal_lead_s is None else request.signal_lead_s,
+        signal_batch=request.signal_batch,
+        mail_type=request.mail_type,
+        mail_user=request.mail_user,
+        kill_on_invalid_dep=request.kill_on_invalid_dep,
+        array=request.array,
+        array_count=elements if tasks else 0,
+        array_min=tasks[0][0] if tasks else 0,
+        array_max=max(last for _, last, _ in tasks) if tasks else 0,
+        array_step=tasks[0][2] if len(tasks) == 1 and tasks[0][1] > tasks[0][0] else 1,
+        array_limit=limit,
+        asked=tuple(key for key in ASKED_KEYS if getattr(request, key) not in (None, "", (), False)),
+        gres=",".join(request.gres),
+        gpus=",".join(request.gpus),
+        gpus_per_node=",".join(request.gpus_per_node),
+        gpus_per_task=",".join(request.gpus_per_task),
+        mem_per_node_mib=NOT_GIVEN if request.mem_per_node_mib is None else request.mem_per_node_mib,
+        mem_per_cpu_mib=NOT_GIVEN if request.mem_per_cpu_mib is None else request.mem_per_cpu_mib,
+        open_mode=request.open_mode,
+        immediate_s=request.immediate_s or 0,
+    )
+    dependency = resolve(state, indexes, request.dependency, spec, job_id) if request.dependency else ""
+    hold = "JobHeldUser" if request.hold else ""
+    return e.JobSubmitted(
+        now_ms=now_ms,
+        job_id=job_id,
+        spec=spec,
+        priority=0 if hold else base_priority(job_id, request.nice),
+        hold=hold,
+        eligible_ms=request.begin_s * 1000 if request.begin_s and request.begin_s * 1000 > now_ms else 0,
+        dependency=dependency,
+        tasks=tasks,
+    )
+
+
+def base_priority(job_id: int, nice: int) -> int:
+    """At least 1: 0 means held."""
+    return max(1, PRIORITY_BASE - job_id - nice)
+
+
+def choose_partitions(config: ClusterConfig, names: str) -> tuple[Partition, ...]:
+    """The named partitions in the order typed, else the default one."""
+    by_name = {partition.name: partition for partition in config.partitions}
+    if not names:
+        for partition in config.partitions:
+            if partition.default:
+                return (partition,)
+        raise SlurmError(err.ESLURM_DEFAULT_PARTITION_NOT_SET)
+    chosen = []
+    for name in dict.fromkeys(names.split(",")):
+        if name not in by_name:
+            raise SlurmError(err.ESLURM_INVALID_PARTITION_NAME, f"invalid partition specified: {name}")
+        chosen.append(by_name[name])
+    return tuple(chosen)
+
+
+def array_tasks(config: ClusterConfig, text: str) -> tuple[tuple[tuple[int, int, int], ...], int]:
+    """(ranges, limit) of --array; ESLURM_INVALID_ARRAY beyond MaxArraySize."""
+    try:
+        spec = arrays.parse_array(text, config.max_array_size)
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_INVALID_ARRAY) from error
+    return spec.ranges, spec.limit
+
+
+def resolve_request(state: State, partitions: tuple[Partition, ...], request: SubmitRequest) -> Request:
+    """The planner's request: sizes with Slurm's defaults, memory per node or per CPU."""
+    nodes_min = request.nodes_min or 1
+    nodes_max = request.nodes_max or 0
+    ntasks = request.ntasks or 0
+    per_node = request.ntasks_per_node or 0
+    gpus_total = gres_counts(request.gpus)
+    if not ntasks:
+        if per_node:
+            nodes_max = nodes_max or nodes_min
+        elif request.gpus_per_task and gpus_total:
+            ntasks = max(1, sum(c for _, c in gpus_total) // max(1, sum(c for _, c in gres_counts(request.gpus_per_task))))
+        elif request.nodes_min is None:
+            ntasks = 1
+            nodes_max = 1
+    elif request.nodes_min is not None and ntasks < nodes_min:
+        nodes_min = ntasks
+        nodes_max = max(ntasks, nodes_max) if nodes_max else ntasks
+    per_node_mib, per_cpu_mib = request.mem_per_node_mib, request.mem_per_cpu_mib
+    if per_node_mib is None and per_cpu_mib is None:
+        per_node_mib, per_cpu_mib = default_memory(state, partitions)
+    if per_node_mib == 0 or (per_cpu_mib == 0 and per_node_mib is None):
+        per_node_mib, per_cpu_mib = WHOLE_NODE, None
+    try:
+        return Request(
+            nodes_min=nodes_min,
+            nodes_max=nodes_max,
+            ntasks=ntasks,
+            cpus_per_task=request.cpus_per_task or 1,
+            ntasks_per_node=per_node,
+            memory_per_node_mib=per_node_mib or 0,
+            memory_per_cpu_mib=per_cpu_mib or 0,
+            gres_per_node=merge_counts(gres_counts(request.gres), gres_counts(request.gpus_per_node)),
+            gres_per_task=gres_counts(request.gpus_per_task),
+            gres_total=gpus_total if not request.gpus_per_task else (),
+            exclusive=request.exclusive,
+            required_nodes=node_names(state, request.nodelist),
+            excluded_nodes=node_names(state, request.exclude),
+            features=tuple(sorted(set(request.constraint.split("&")))) if request.constraint else (),
+        )
+    except ValueError as error:
+        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, str(error)) from error
+
+
+def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int | None, int | None]:
+    """(MiB per node, MiB per CPU) where the user said nothing: the configuration's, else the node's memory divided by its CPUs."""
+    config = state.config
+    for partition in partitions:
+        if partition.def_mem_per_cpu_mib:
+            return None, partition.def_mem_per_cpu_mib
+    if config.def_mem_per_node_mib:
+        return config.def_mem_per_node_mib, None
+    if config.def_mem_per_cpu_mib:
+        return None, config.def_mem_per_cpu_mib
+    shares = [node.memory_mib // node.cpus for node in state.nodes.values() if node.cpus and node.memory_mib]
+    return (None, max(1, min(shares))) if shares else (None, None)
+
+
+def gres_counts(items: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """`gpu:2`, `gpu:a100:2` as sorted (key, count) pairs; counts of one key add up."""
+    counts: dict[str, int] = {}
+    for item in items:
+        key, _, number = item.rpartition(":")
+        if not key or not number.isdecimal():
+            raise SlurmError(err.ESLURM_INVALID_GRES)
+        if int(number):
+            counts[key] = counts.get(key, 0) + int(number)
+    names = [key.partition(":")[0] for key in counts]
+    if any(name in counts and len(key) > len(name) for key, name in zip(counts, names, strict=True)):
+        raise SlurmError(err.ESLURM_INVALID_GRES_TYPE)
+    return tuple(sorted(counts.items()))
+
+
+def merge_counts(first: tuple[tuple[str, int], ...], second: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """--gres and --gpus-per-node together; the same key twice is an error, as in Slurm 26.05."""
+    if first and second and {k for k, _ in first} & {k for k, _ in second}:
+        raise SlurmError(err.ESLURM_INVALID_GRES)
+    return tuple(sorted(first + second))
+
+
+def node_names(state: State, text: str) -> tuple[str, ...]:
+    """Names of a hostlist; ESLURM_INVALID_NODE_NAME for one that is not configured."""
+    if not text:
+        return ()
+    try:
+        names = hostlist.expand(text)
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, str(error)) from error
+    for name in names:
+        if state.nodes and name not in state.nodes:
+            raise SlurmError(err.ESLURM_INVALID_NODE_NAME)
+    return tuple(dict.fromkeys(names))
+
+
+def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request: Request) -> None:
+    """ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE where even the empty cluster could never run it in any of the partitions."""
+    state = indexes.state
+    if not state.nodes:
+        return
+    view = indexes.columns.view(state.seq, state.counters.now_ms // 1000)
+    first = None
+    for partition in partitions:
+        reason = never_fits(view, partition.name, request)
+        if reason is None:
+            return
+        first = first or reason
+    reason = first
+    if reason is None or reason.word == "PartitionNodeLimit":
+        return
+    code = {
+        "memory_mib": err.ESLURM_INVALID_TASK_MEMORY,
+        "cpus": err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE,
+        "features": err.ESLURM_INVALID_FEATURE,
+    }.get(reason.what, err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
+    if request.required_nodes and reason.what in ("partition", "nodelist"):
+        code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
+    raise SlurmError(code, f"{err.strerror(code)} ({reason.sentence()})")
+
+
+def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
+    """`NOFILE=1024` pairs; unlimited is -1."""
+    limits = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        if value != "unlimited" and not value.isdecimal():
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"rlimit {item} is not NAME=number or NAME=unlimited")
+        limits[name] = -1 if value == "unlimited" else int(value)
+    return limits
