@@ -1,7 +1,7 @@
 """What happens to the agent's machine (events) and what it asks of its shell (commands).
 
-The shell (`agent.service`, or a simulation) turns the world into events for `reconcile.Reconcile.handle` and carries out the commands that come
-back, in order. A run is named by its key, (job_id, attempt).
+The shell (`agent.service`, or a simulation) turns the world into events for `reconcile.Reconcile.handle` and carries out the commands that
+come back, in order. A run is named by its key, (job_id, attempt).
 """
 
 from __future__ import annotations

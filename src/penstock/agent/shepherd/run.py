@@ -1,0 +1,503 @@
+"""One run on one node: the batch script, the steps, and everything that they leave behind, from Assign to the durable end.
+
+    login ──► going ──► ending ──► over        login: the user's profile is read first, where the job asked for it
+
+The run is over when the batch script (if it is here) was reaped or the run was terminated, every step is over, and no process is left below
+the shepherd: `alone` says so, which wait4 tells for nothing (it fails with ECHILD, and a subreaper has no descendants that are not below a
+child). The record is durable before `Ended` is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from penstock.agent import processes
+from penstock.agent.folder import Begin
+from penstock.agent.shepherd import environment
+from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, STOP_AFTER_MS, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
+from penstock.agent.shepherd.spawn import Launch, failure_of, spawn
+from penstock.agent.shepherd.step import StepRun
+from penstock.agent.shepherd.usage import Meter
+from penstock.wire.messages import (
+    Ended,
+    ExitRecord,
+    LaunchStep,
+    QueryUsage,
+    SetTimeLimit,
+    SignalDone,
+    SignalRun,
+    StepEnded,
+    Suspend,
+    Terminate,
+    UsageReport,
+)
+
+if TYPE_CHECKING:
+    import resource
+    from collections.abc import Callable
+
+    from penstock.agent.cgroups import RunGroups
+    from penstock.agent.folder import Berth
+    from penstock.agent.shepherd.protocol import FromShepherd, Setup
+    from penstock.agent.shepherd.spawn import Identity
+    from penstock.wire.messages import Assign
+
+FIRST_SAMPLE_MS = 500
+SAMPLE_MS = 10_000
+WATCH_MS = 1_000
+"""Memory is looked at this often where no cgroup limits it: this is how soon too much is seen."""
+KILL_ROUND_MS = 20
+UNKILLABLE_MS = 60_000
+"""What SIGKILL has not ended by then (uninterruptible sleep) is named in the record and left."""
+MAX_STEPS = 4_096
+"""Steps that go on this node at one time."""
+
+
+class Run:
+    """The owner of one run. `send` takes messages for the agent; `berth` is claimed for the run already."""
+
+    def __init__(
+        self,
+        assign: Assign,
+        identity: Identity,
+        *,
+        setup: Setup,
+        berth: Berth,
+        groups: RunGroups,
+        boot: str,
+        send: Callable[[FromShepherd], None],
+    ) -> None:
+        self.assign = assign
+        self.identity = identity
+        self.setup = setup
+        self.berth = berth
+        self.groups = groups
+        self.key = (assign.job_id, assign.attempt)
+        self.steps: dict[int, StepRun] = {}
+        self.record: ExitRecord | None = None
+        self.start_ms = wall_ms()
+        self._send = send
+        now_ms = boot_ms()
+        self._limit = TimeLimit(now_ms, assign.time_limit_s, assign.warn_before_s if assign.warn_signal else None)
+        self._meter = Meter()
+        self._batch_pid = 0
+        self._batch_status: int | None = None if assign.batch else 0
+        self._failure = -1
+        self._cause = ""
+        self._detail = ""
+        self._ending = False
+        self._over_memory = 0
+        self._login_pid = 0
+        self._login_pipe = -1
+        self._login_output = bytearray()
+        self._login_until_ms: int | None = None
+        self._kill_at_ms: int | None = None
+        self._round_at_ms: int | None = None
+        self._stop_at_ms: int | None = None
+        self._sample_at_ms: int | None = now_ms + FIRST_SAMPLE_MS
+        self._give_up_ms: int | None = None
+        berth.begin(Begin(*self.key, assign.uid, os.getpid(), boot, self.start_ms, berth.name, groups.paths))
+        self._on_message = {
+            LaunchStep: self._launch_step,
+            SignalRun: self._signal,
+            Terminate: self._terminate,
+            Suspend: self._suspend,
+            SetTimeLimit: self._set_time_limit,
+            QueryUsage: self._query_usage,
+        }
+
+    # --- the beginning
+
+    def start(self) -> None:
+        """Begin: the login environment, or the script at once; an allocation without a script just stands."""
+        if not self.assign.batch:
+            return
+        if self.assign.login_environment:
+            self._start_login()
+        else:
+            self._start_script(None)
+
+    def _start_login(self) -> None:
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        base = environment.login_base(self.assign.uid)
+        launch = Launch(self.identity, environment.login_argv(), base)
+        base[processes.BERTH_VARIABLE.encode()] = os.fsencode(self.berth.name)
+        launch.cwd = os.fsdecode(base[b"HOME"])
+        launch.fds = (null, writer, null)
+        try:
+            os.set_blocking(writer, True)
+            self._login_pid, self._failure = spawn(launch)
+            self._login_pipe = reader
+            self._login_until_ms = boot_ms() + environment.LOGIN_TIMEOUT_S * 1000
+        except OSError as error:
+            os.close(reader)
+            self._fail(f"the login environment could not be read: {error}")
+        finally:
+            os.close(writer)
+            os.close(null)
+
+    def _end_login(self) -> None:
+        """The profile ended, or its time is over: start the script with what it gave."""
+        os.close(self._login_pipe)
+        self._login_pipe = -1
+        self._login_until_ms = None
+        login = environment.parse_login(bytes(self._login_output))
+        self._login_output.clear()
+        if not self._ending:
+            self._start_script(login if login is not None else environment.login_base(self.assign.uid))
+
+    def _start_script(self, login: dict[bytes, bytes] | None) -> None:
+        assign = self.assign
+        variables = environment.for_batch(
+            assign,
+            node=self.setup.node,
+            hostname=self.setup.hostname,
+            cluster=self.setup.cluster,
+            berth=self.berth.name,
+            gpus=self.setup.gpus,
+            login=login,
+        )
+        try:
+            path = os.fsencode(self.berth.write_script(assign.script, assign.uid, assign.gid))
+            launch = Launch(self.identity, [path, *map(os.fsencode, assign.argv)], variables)
+            launch.cwd, launch.umask, launch.rlimits = assign.work_dir, assign.umask, assign.rlimits
+            launch.files = (assign.stdin or os.devnull, assign.stdout or os.devnull, assign.stderr, assign.append)
+            launch.enter = self.groups.enter
+            self._batch_pid, self._failure = spawn(launch)
+        except OSError as error:
+            self._fail(f"the batch script could not be started: {error}")
+
+    def _fail(self, detail: str) -> None:
+        self._cause, self._detail = "LaunchFailed", detail
+        self._batch_status = 1 << 8
+        self._ending = True
+
+    # --- what the loop asks
+
+    @property
+    def pid(self) -> int:
+        return self._batch_pid or os.getpid()
+
+    @property
+    def ending(self) -> bool:
+        """Processes are on their way out: it is worth looking at the children without being told."""
+        return self._ending
+
+    def step_states(self) -> tuple[tuple[int, ...], tuple[tuple[int, ExitRecord], ...]]:
+        """The steps that go, and those that ended and are not acknowledged."""
+        going = tuple(step.id for step in self.steps.values() if step.record is None)
+        return going, tuple((step.id, step.record) for step in self.steps.values() if step.record is not None)
+
+    def knows(self, pid: int) -> bool:
+        """True for a process that is nobody's orphan: the script or a task."""
+        return pid in (self._batch_pid, self._login_pid) or any(pid in step.pids for step in self.steps.values())
+
+    def fds(self) -> list[tuple[int, int]]:
+        """Descriptors to poll, with their events."""
+        found: list[tuple[int, int]] = []
+        if self._login_pipe >= 0:
+            found.append((self._login_pipe, 1))
+        for step in self.steps.values():
+            if step.record is None:
+                found += step.io.poll_fds()
+        return found
+
+    def handle(self, fd: int, events: int) -> None:
+        if fd == self._login_pipe:
+            data = os.read(fd, 65536)
+            if len(self._login_output) < environment.MAX_LOGIN_BYTES:
+                self._login_output += data
+            if not data:
+                self._end_login()
+            return
+        for step in self.steps.values():
+            if step.record is None and any(fd == one for one, _ in step.io.poll_fds()):
+                step.io.handle(fd, events)
+                return
+
+    def next_s(self, now_ms: int, now_s: float) -> float | None:
+        """Seconds until `tick` has something to do; None: no time matters."""
+        times = [self._limit.next_ms(), self._kill_at_ms, self._round_at_ms, self._stop_at_ms, self._sample_at_ms, self._login_until_ms]
+        waits: list[float] = []
+        for step in self.steps.values():
+            if step.record is None:
+                times.append(step.next_ms())
+                io_s = step.io.next_deadline_s()
+                if io_s is not None:
+                    waits.append(io_s - now_s)
+        waits += [(at - now_ms) / 1000 for at in times if at is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    def reaped(self, pid: int, wait_status: int, rusage: resource.struct_rusage) -> None:
+        """A child of the shepherd ended: the script, a task, or an orphan that came to us."""
+        if pid == self._batch_pid:
+            failure = failure_of(self._failure)
+            self._meter.add(rusage)
+            if failure:
+                self._cause, self._detail = self._cause or "LaunchFailed", failure
+            self._batch_status = wait_status
+            return
+        if pid == self._login_pid:
+            failure_of(self._failure)
+            self._login_pid = 0
+            return
+        for step in self.steps.values():
+            if pid in step.pids:
+                step.exited(pid, wait_status, rusage)
+                return
+        self._meter.add(rusage)
+
+    # --- messages
+
+    def message(self, message: object) -> None:
+        handler = self._on_message.get(type(message))
+        if handler is not None:
+            handler(message, boot_ms())
+
+    def _launch_step(self, message: LaunchStep, now_ms: int) -> None:
+        if message.step_id in self.steps:
+            return
+        refusal = ""
+        if self._ending or (self._batch_status is not None and self.assign.batch):
+            refusal = "the job is ending"
+        elif sum(step.record is None for step in self.steps.values()) >= MAX_STEPS:
+            refusal = f"{MAX_STEPS} steps run on this node already"
+        try:
+            if refusal:
+                raise OSError(refusal)
+            self.berth.begin_step(message.step_id, len(message.ranks))
+            step = StepRun(self, message)
+        except (OSError, ValueError) as error:
+            self.berth.forget_step(message.step_id)
+            record = ExitRecord(1 << 8, wall_ms(), wall_ms(), "LaunchFailed", str(error))
+            self._send(StepEnded(*self.key, message.step_id, record))
+            return
+        self.steps[message.step_id] = step
+        step.start()
+
+    def forget_step(self, step_id: int) -> None:
+        """The controller has the step's end."""
+        step = self.steps.get(step_id)
+        if step is not None and step.record is not None:
+            del self.steps[step_id]
+            self.berth.forget_step(step_id)
+
+    def _signal(self, message: SignalRun, now_ms: int) -> None:
+        self._send(SignalDone(message.signal_id, self._deliver(message.signal, message.scope, message.step_id)))
+
+    def _deliver(self, number: int, scope: str, step_id: int = 0) -> str:
+        """Send one signal; the reason if it cannot be."""
+        if scope == "batch":
+            if not self._batch_pid or self._batch_status is not None:
+                return "there is no batch script on this node"
+            processes.kill_each([self._batch_pid], number)
+            return ""
+        table = processes.table()
+        if scope == "step":
+            step = self.steps.get(step_id)
+            if step is None or step.record is not None:
+                return f"step {step_id} does not run on this node"
+            step.signal(number, table)
+        elif scope == "steps":
+            for step in self._going():
+                step.signal(number, table)
+        elif scope == "full":
+            theirs = {pid for step in self._going() for pid in step.tree(table)}
+            processes.kill_each([pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs], number)
+        elif scope == "all":
+            processes.kill_each(processes.descendants([os.getpid()], table), number)
+        else:
+            return f"unknown scope {scope!r}: steps, batch, full, all or step"
+        return ""
+
+    def _going(self) -> list[StepRun]:
+        return [step for step in self.steps.values() if step.record is None]
+
+    def _terminate(self, message: Terminate, now_ms: int) -> None:
+        if message.step_id >= 0:
+            step = self.steps.get(message.step_id)
+            if step is not None and step.record is None:
+                step.terminate(message, now_ms)
+            return
+        if self.record is not None:
+            return
+        if message.notice:
+            self._notice(message.notice)
+        self._end_all(message.cause or "Cancelled", message.signal, message.kill_wait_s, now_ms)
+
+    def _end_all(self, cause: str, number: int, kill_wait_s: int, now_ms: int) -> None:
+        """SIGCONT, the signal, and after kill_wait_s SIGKILL, to everything."""
+        if not self._cause and (self._batch_status is None or not self.assign.batch):
+            self._cause = cause
+        for step in self._going():
+            step.cause = step.cause or cause
+        self._ending = True
+        self._limit.resume(now_ms)
+        self._stop_at_ms = None
+        self._deliver(signal.SIGCONT, "all")
+        self._deliver(number, "all")
+        kill_at_ms = now_ms + kill_wait_s * 1000
+        self._kill_at_ms = kill_at_ms if self._kill_at_ms is None else min(self._kill_at_ms, kill_at_ms)
+
+    def _suspend(self, message: Suspend, now_ms: int) -> None:
+        limits = [self._limit, *(step.limit for step in self._going())]
+        if message.resume:
+            self._stop_at_ms = None
+            self._deliver(signal.SIGCONT, "all")
+            for limit in limits:
+                limit.resume(now_ms)
+        elif not self._ending:
+            self._deliver(signal.SIGTSTP, "all")
+            self._stop_at_ms = now_ms + STOP_AFTER_MS
+            for limit in limits:
+                limit.suspend(now_ms)
+
+    def _set_time_limit(self, message: SetTimeLimit, now_ms: int) -> None:
+        self._limit.change(message.time_limit_s)
+
+    def _query_usage(self, message: QueryUsage, now_ms: int) -> None:
+        table = processes.table()
+        found = []
+        for step in self._going():
+            pids = step.tree(table)
+            found.append((step.id, step.meter.now(pids), tuple(pids)))
+        self._send(UsageReport(message.query_id, tuple(found)))
+
+    def _notice(self, line: str) -> None:
+        """A line in the job's log, and for every step, with the step's name in it, at its client."""
+        self._log(line)
+        for step in self._going():
+            step.io.notice(line.replace(f"JOB {self.key[0]} ON", f"STEP {self.key[0]}.{step.id} ON"))
+
+    def _log(self, line: str) -> None:
+        name = self.assign.stderr or self.assign.stdout
+        if not self.assign.batch or not name:
+            return
+        with contextlib.suppress(OSError):
+            fd = self.identity.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
+            try:
+                os.write(fd, f"{line}\n".encode(errors="surrogateescape"))
+            finally:
+                os.close(fd)
+
+    # --- time
+
+    def tick(self, now_ms: int, now_s: float) -> None:
+        warn, over = self._limit.due(now_ms)
+        if warn and not self._ending:
+            scope = "batch" if self.assign.warn_batch_only else "steps"
+            self._deliver(signal.SIGCONT, scope)
+            self._deliver(self.assign.warn_signal, scope)
+        if over and not self._ending:
+            self._notice(ending_line(f"JOB {self.key[0]}", self.setup.node, wall_ms() / 1000, "DUE TO TIME LIMIT"))
+            self._detail = "the time limit was reached"
+            self._deliver(signal.SIGTERM, "steps")
+            self._end_all("TimeLimit", signal.SIGTERM, max(self.assign.kill_wait_s, MIN_KILL_WAIT_S), now_ms)
+        if self._stop_at_ms is not None and now_ms >= self._stop_at_ms:
+            self._stop_at_ms = None
+            self._deliver(signal.SIGSTOP, "all")
+        if self._kill_at_ms is not None and now_ms >= self._kill_at_ms:
+            self._kill_at_ms = None
+            self._deliver(signal.SIGKILL, "all")
+        if self._round_at_ms is not None and now_ms >= self._round_at_ms:
+            self._round_at_ms = None
+        if self._login_until_ms is not None and now_ms >= self._login_until_ms:
+            processes.kill_each(processes.descendants([os.getpid()]), signal.SIGKILL)
+            self._end_login()
+        if self._sample_at_ms is not None and now_ms >= self._sample_at_ms:
+            self._sample_at_ms = now_ms + (SAMPLE_MS if self.groups.limits_memory or not self.assign.memory_mib else WATCH_MS)
+            self._sample()
+        for step in self._going():
+            step.tick(now_ms)
+            step.io.tick(now_s)
+
+    def _sample(self) -> None:
+        """Peaks of memory; and where nothing else holds the limit, this does."""
+        table = processes.table()
+        everything = processes.descendants([os.getpid()], table)
+        theirs: set[int] = set()
+        for step in self._going():
+            pids = step.tree(table)
+            step.meter.sample(pids)
+            theirs.update(pids)
+        self._meter.sample([pid for pid in everything if pid not in theirs])
+        limit_kib = self.assign.memory_mib * 1024
+        if limit_kib and not self.groups.limits_memory and not self._over_memory and processes.resident_kib(everything) > limit_kib:
+            self._over_memory = 1
+            for step in self._going():
+                step.cause = step.cause or "OutOfMemory"
+            processes.kill_each(everything, signal.SIGKILL)
+
+    # --- the end
+
+    def advance(self, alone: bool) -> None:
+        """Go on towards the end. `alone`: the shepherd has no child at all."""
+        if self.record is not None:
+            return
+        now_ms = boot_ms()
+        for step in self._going():
+            if step.advance(now_ms):
+                self.berth.end_step(step.id, step.record)
+                self._send(StepEnded(*self.key, step.id, step.record))
+        if not self._script_over():
+            return
+        going = self._going()
+        if not self._ending:
+            self._ending = True
+            self._end_leftovers(going, now_ms)
+        if going:
+            return
+        if alone:
+            self._finish(now_ms)
+        elif self._round_at_ms is None:
+            self._kill_round(now_ms)
+
+    def _script_over(self) -> bool:
+        """Nothing more will come of the batch script; without one the run stands until it is terminated."""
+        if self._batch_status is not None and self.assign.batch:
+            return True
+        return self._ending and not self._batch_pid and not self._login_pid and self._login_pipe < 0
+
+    def _end_leftovers(self, going: list[StepRun], now_ms: int) -> None:
+        """The script ended by itself: what it left in the background is killed, steps that still go are asked to end first."""
+        table = processes.table() if going else {}
+        theirs = {pid for step in going for pid in step.tree(table)}
+        if going:
+            processes.kill_each([pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs], signal.SIGKILL)
+            for step in going:
+                step.terminate(Terminate(*self.key, "Cancelled", kill_wait_s=self.assign.kill_wait_s, step_id=step.id), now_ms)
+
+    def _kill_round(self, now_ms: int) -> None:
+        if self._give_up_ms is None:
+            self._give_up_ms = now_ms + UNKILLABLE_MS
+        left = processes.descendants([os.getpid()])
+        processes.kill_each(left, signal.SIGKILL)
+        self._round_at_ms = now_ms + KILL_ROUND_MS
+        if left and now_ms >= self._give_up_ms:
+            self._detail = f"processes that could not be killed: {' '.join(map(str, left[:64]))}"
+            self._finish(now_ms)
+
+    def _finish(self, now_ms: int) -> None:
+        """Nothing is left: make the end durable, then say it."""
+        ooms = self.groups.ooms() or self._over_memory
+        if ooms:
+            if not self._cause:
+                self._cause = "OutOfMemory"
+            self._log(oom_line(f"StepId={self.key[0]}.batch", ooms))
+        self._meter.peak_kib = max(self._meter.peak_kib, self.groups.peak_kib())
+        self.record = ExitRecord(
+            wait_status=self._batch_status or 0,
+            start_ms=self.start_ms,
+            end_ms=wall_ms(),
+            cause=self._cause,
+            detail=self._detail,
+            pid=self._batch_pid,
+            usage=self._meter.usage(),
+            step_seconds=self._limit.run_ms(now_ms) // 1000,
+        )
+        self.berth.end(self.record)
+        self._send(Ended(*self.key, self.record))
