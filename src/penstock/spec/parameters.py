@@ -1,7 +1,7 @@
 """The one table of configuration parameters: Slurm's names, types and defaults, when a change takes effect, and what Penstock does.
 
-Further tables hold the keys of node and partition lines and of the companion files, and the words of SchedulerParameters. A name that stands
-in no table is an error, with the nearest known name. A parameter is *honoured* (its value changes what happens) or *inert*: it is read and
+Further tables hold the keys of node and partition lines and of the companion files, and the words of SchedulerParameters. A name that is in
+no table is an error, with the nearest known name. A parameter is *honoured* (its value changes what happens) or *inert*: it is read and
 checked, shown by `scontrol show config`, and reported once with the reason why it does nothing here. An inert parameter whose value asks
 for what happens anyway (`agrees`, or the default) is not reported.
 
@@ -94,7 +94,12 @@ def _table(rows: str, type: str, inert: str = "", reload: str = RELOAD) -> list[
 
 
 def _keyed(*groups: list[Parameter]) -> dict[str, Parameter]:
-    return {row.name.lower(): row for group in groups for row in group}
+    table: dict[str, Parameter] = {}
+    for group in groups:
+        for row in group:
+            assert row.name.lower() not in table, f"{row.name} has two rows"
+            table[row.name.lower()] = row
+    return table
 
 
 SLURM_CONF: Mapping[str, Parameter] = _keyed(
