@@ -11,8 +11,8 @@ The filters are evaluated by the controller. Operation `cancel`, fields (absent 
   batch        bool: the batch shell only
   full         bool: the batch shell and all it started
 
-The final reply has a line for each job or step that was looked at: `shown id`, `job` or `step`, error number (0 = done), text; joined by tabs.
-Operation `cancel_list` takes the same fields, changes nothing, and replies a line each: `shown id`, `job` or `step`, name, partition.
+The final reply has a line for each job or step looked at, joined by tabs: shown id, `job` or `step`, error number (0 = done), text.
+Operation `cancel_list` takes the same fields, changes nothing, and replies a line each: shown id, `job` or `step`, name, partition.
 
 Guarantees: texts and exit statuses are Slurm's. An unknown or finished job is no error unless filters or a signal were given.
 """
@@ -168,9 +168,12 @@ def _selectors(word: str) -> list[str]:
     from penstock.spec.jobids import parse_job_ids
 
     try:
-        return [str(selector) for selector in parse_job_ids(word)]
+        selectors = [str(selector) for selector in parse_job_ids(word)]
     except ValueError:
-        raise _fail(f"Invalid job id {word[:64]}") from None
+        selectors = []
+    if not selectors:
+        raise _fail(f"Invalid job id {word[:64]}")
+    return selectors
 
 
 def _states(text: str) -> list[str]:

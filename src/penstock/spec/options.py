@@ -113,7 +113,8 @@ def status_of(program: str) -> int:
 
 
 def destination(entry: Entry) -> str:
-    return (entry[DESTINATION] or entry[LONG].replace("-", "_")).partition("=")[0]
+    """The key that the entry sets in `Options.values`."""
+    return _meaning(entry).partition("=")[0]
 
 
 def entries(table: Sequence[Entry], program: str) -> list[Entry]:
@@ -244,10 +245,14 @@ def _find_long(name: str, word: str, known: Sequence[Entry], program: str) -> En
         hint = [f"{program}: the nearest known option is '--{near}'"] if near else []
         raise _usage_error(program, f"unrecognized option '{word}'", hint)
     first = matches[0]
-    if any(entry[DESTINATION] != first[DESTINATION] or destination(entry) != destination(first) for entry in matches[1:]):
+    if any(_meaning(entry) != _meaning(first) for entry in matches[1:]):
         names = " ".join(f"'--{entry[LONG]}'" for entry in matches)
         raise _usage_error(program, f"option '{word}' is ambiguous; possibilities: {names}")
     return first
+
+
+def _meaning(entry: Entry) -> str:
+    return entry[DESTINATION] or entry[LONG].replace("-", "_")
 
 
 def _find_short(letter: str, known: Sequence[Entry], program: str) -> Entry:
@@ -264,7 +269,7 @@ def _usage_error(program: str, text: str, hint: Sequence[str] = ()) -> InvalidOp
 
 
 def _set(options: Options, entry: Entry, value: str | None, source: int) -> None:
-    key, _, constant = (entry[DESTINATION] or entry[LONG].replace("-", "_")).partition("=")
+    key, _, constant = _meaning(entry).partition("=")
     if entry[STATUS] == WARNED:
         warning = f"--{entry[LONG]}: {entry[EVIDENCE]}"
         if warning not in options.warnings:
