@@ -13,7 +13,7 @@ import time
 from penstock.spec import options
 from penstock.spec.errors import SpecError
 from penstock.spec.options import InvalidOption
-from penstock.spec.outputfmt import TIME, time_shower
+from penstock.spec.outputfmt import TIME, cut_with_plus, field_header, field_template, parsable_template, time_shower
 from penstock.wire import lite
 
 TYPE_CHECKING = False
@@ -131,6 +131,46 @@ def fetch_rows(request: Mapping[str, object], columns: Sequence[Column]) -> list
     lite.request({**request, "fields": [column.field for column in columns]}, on_chunk=consume)
     show = time_shower(os.environ.get("SLURM_TIME_FORMAT", ""), int(time.time()))
     return [list(map(show, value)) if column.kind == TIME else value for column, value in zip(columns, values, strict=False)]
+
+
+def print_fields(request: Mapping[str, object], columns: Sequence[Column], times: frozenset[str], given: Options) -> int:
+    """A table of sacct's family: padded and cut with `+`, or parsable (-p, -P, --delimiter); how many rows there were."""
+    parsable = "parsable" in given or "parsable2" in given
+    delimiter = given.values.get("delimiter") or "|"
+    if parsable:
+        ending = "parsable" in given and "parsable2" not in given
+        fill = parsable_template(columns, delimiter, ending).__mod__
+        head = delimiter.join([column.header for column in columns]) + (delimiter if ending else "") + "\n"
+    else:
+        fill = field_template(columns).__mod__
+        head = field_header(columns)
+    show = time_shower(os.environ.get("SLURM_TIME_FORMAT", ""), int(time.time()))
+    before = "" if "noheader" in given else head
+    count = 0
+
+    def consume(chunk: str) -> None:
+        nonlocal before, count
+        values = rows(chunk)
+        if not values:
+            return
+        shown: list[Sequence[str]] = []
+        for column, value in zip(columns, values, strict=True):
+            texts: Sequence[str] = list(map(show, value)) if column.field in times else value
+            shown.append(texts if parsable else cut_with_plus(texts, column.width))
+        count += len(values[0])
+        write(before + "".join(map(fill, zip(*shown, strict=True))))
+        before = ""
+
+    lite.request({**request, "fields": [column.field for column in columns]}, on_chunk=consume)
+    write(before)
+    return count
+
+
+def print_help_format(fields: Mapping[str, tuple[str, int]]) -> None:
+    """The names of all fields, four a line."""
+    names = [header for header, _ in fields.values()]
+    for start in range(0, len(names), 4):
+        write("".join([f"{name:<19} " for name in names[start : start + 4]]) + "\n")
 
 
 def print_raw(request: Mapping[str, object]) -> None:

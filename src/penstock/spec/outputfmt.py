@@ -212,7 +212,7 @@ def _field(key: str, header: str, width: int) -> Column:
 
 
 def _fit(text: str, column: Column) -> str:
-    cut = text if len(text) <= column.width else text[: column.width - 1] + "+"
+    cut = text[: column.width]  # headers lose their tail without a `+`
     return cut.rjust(column.width) if column.right else cut.ljust(column.width)
 
 

@@ -254,13 +254,15 @@ class JobIds:
     down to that element.
     """
 
-    __slots__ = ("plain", "steps", "tasks")
+    __slots__ = ("_whole", "plain", "steps", "tasks")
 
     def __init__(self, texts: list[str]) -> None:
         self.plain: set[int] = set()
         self.tasks: dict[int, arrays.Ranges] = {}
         self.steps: list[jobids.JobSelector] = []
         """Those that name a step, as typed; they select the job too."""
+        self._whole: set[int] = set()
+        """Jobs that are named without a step."""
         for text in texts:
             for selector in jobids.parse_job_ids(text):
                 if selector.tasks is None:
@@ -270,6 +272,8 @@ class JobIds:
                     self.tasks[selector.job_id] = tuple(sorted((*before, *selector.tasks)))
                 if selector.step_id is not None:
                     self.steps.append(selector)
+                else:
+                    self._whole.add(selector.job_id)
 
     def __bool__(self) -> bool:
         return bool(self.plain or self.tasks)
@@ -289,9 +293,13 @@ class JobIds:
             return copy
         return job if arrays.contains(wanted, job.array_task_id) else None
 
+    def wants_job(self, job: Job) -> bool:
+        """Whether the list asks for the job's own row: not where only steps of it are named."""
+        return not self.steps or job.id in self._whole or job.array_job_id in self._whole
+
     def wants_step(self, job: Job, step_id: int) -> bool:
-        """Whether the list names this step, the whole job, or no steps of it."""
-        named = [s for s in self.steps if s.job_id in (job.id, job.array_job_id)]
-        if not named or job.id in {s.job_id for s in named if s.step_id is None}:
+        """Whether the list names this step or the whole job."""
+        if self.wants_job(job):
             return True
-        return any(s.step_id == step_id and (s.tasks is None or arrays.contains(s.tasks, job.array_task_id)) for s in named)
+        mine = [s for s in self.steps if s.step_id == step_id and s.job_id in (job.id, job.array_job_id)]
+        return any(s.tasks is None or arrays.contains(s.tasks, job.array_task_id) for s in mine)
