@@ -26,9 +26,6 @@ WEIGHT_SHIFT = 40
 DEVICE_SHIFT = 24
 COVER_SCALE = 1 << 10
 
-Parts = tuple[Int64, list[tuple[tuple[int, ...], Int64]]]
-"""Tasks on each node, and for each need in total its pools and its devices on each node."""
-
 
 class Placement(NamedTuple):
     """nodes: columns, ascending; tasks: int64[k]; amount: int64[resources, k]."""
@@ -81,26 +78,27 @@ def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int
         enough = int(np.searchsorted(np.cumsum(copies[at]), wanted)) + 1
         at = at[:enough]
     tasks = np.array([demand.ntasks or demand.tasks_each], np.int64)
-    totals = [(need.rows, np.array([need.in_total], np.int64)) for need in demand.draws if need.in_total]
     found: list[tuple[Placement, int]] = []
     for node in at.tolist():
         count = min(int(copies[node]), wanted)
-        wanted -= count
         left = room[:, [node]].copy()
         while count:
-            amount = _amount(nodes, np.array([node], np.int64), left, demand, (tasks, totals))
+            amount = _amount(nodes, np.array([node], np.int64), left, demand, tasks)
             alike = count if _one_pool_each(demand, left) else 1
             found.append((Placement(np.array([node], np.int64), tasks, amount), alike))
+            wanted -= alike
             left -= amount * alike
             count -= alike
+            if count:
+                count = min(count, int(copies_fit(left, nodes.total[:, [node]], demand)[0]))
     return found
 
 
-def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site, mask: Bool | None = None) -> Placement | None:
-    """One element on any number of nodes, or None. ``mask`` replaces the site's."""
+def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site) -> Placement | None:
+    """One element on any number of nodes, or None."""
     demand = site.demand
     fit = tasks_fit(room, nodes.total, demand)
-    able = (fit >= demand.least_tasks) & (site.mask if mask is None else mask)
+    able = (fit >= demand.least_tasks) & site.mask
     least, most = site.nodes_min, site.nodes_most
     at = np.flatnonzero(able)
     if len(at) < least or least > most or not able[site.required].all():
@@ -117,8 +115,7 @@ def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site, mask: Bool | N
         return None
     chosen = at[np.sort(picked)]
     tasks = _fill(fit[chosen], demand.ntasks) if demand.ntasks else np.full(len(chosen), demand.tasks_each, np.int64)
-    totals = [(need.rows, _fill(pool_room(room, need)[chosen], need.in_total)) for need in demand.draws if need.in_total]
-    return Placement(chosen, tasks, _amount(nodes, chosen, room[:, chosen], demand, (tasks, totals)))
+    return Placement(chosen, tasks, _amount(nodes, chosen, room[:, chosen], demand, tasks))
 
 
 def _pick(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], least: int, most: int) -> Int64 | None:
@@ -153,9 +150,10 @@ def _tighten(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], picked: 
 
 
 def _fill(room: Int64, amount: int) -> Int64:
-    """Split ``amount`` over places that take up to ``room``: in order, each at least one. The sum of room is enough."""
-    parts = np.ones(len(room), np.int64)
-    spare = np.minimum(np.cumsum(room - 1), amount - len(room))
+    """Split ``amount`` over places that take up to ``room``, together enough: one for each place that has any, then in order."""
+    parts: Int64 = np.minimum(room, 1)
+    np.minimum(parts, np.maximum(amount - np.cumsum(parts) + parts, 0), out=parts)
+    spare = np.minimum(np.cumsum(room - parts), amount - parts.sum())
     parts += np.diff(spare, prepend=0)
     return parts
 
@@ -165,9 +163,8 @@ def _one_pool_each(demand: Demand, left: Int64) -> bool:
     return all(sum(1 for row in need.rows if left[row, 0] > 0) <= 1 for need in demand.draws)
 
 
-def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, parts: Parts) -> Int64:
+def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, tasks: Int64) -> Int64:
     """int64[resources, k]: what the element holds on the nodes ``at``, whose room is ``room``."""
-    tasks, totals = parts
     total = nodes.total[:, at]
     amount = np.zeros_like(room)
     exclusive = demand.request.exclusive
@@ -182,10 +179,10 @@ def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, parts: Parts) 
         amount[FIRST_POOL:] = total[FIRST_POOL:]
         return amount
     for need in demand.draws:
-        if not need.in_total:
-            _draw(amount, room, need.rows, need.per_node + tasks * need.per_task)
-    for rows, wanted in totals:
-        _draw(amount, room, rows, wanted)
+        wanted = need.per_node + tasks * need.per_task
+        if need.in_total:
+            wanted = _fill(pool_room(room - amount, need), need.in_total)
+        _draw(amount, room, need.rows, wanted)
     return amount
 
 

@@ -107,8 +107,14 @@ def resolve(request: Request, pools: tuple[str, ...]) -> Demand:
         memory_per_node_mib=max(0, request.memory_per_node_mib),
         whole_memory=request.memory_per_node_mib == WHOLE_NODE,
         fits=tuple(_with_siblings(need, draws) for need in draws),
-        draws=tuple(draws),
+        draws=tuple(_own_pools_first(need, draws) for need in draws),
     )
+
+
+def _own_pools_first(need: GresNeed, draws: list[GresNeed]) -> GresNeed:
+    """A need without a type leaves the pools of its typed siblings for them as long as it can."""
+    taken = [row for other in draws if ":" in other.key for row in other.rows]
+    return need._replace(rows=tuple(sorted(need.rows, key=lambda row: (":" not in need.key and row in taken, row))))
 
 
 def _with_siblings(need: GresNeed, draws: list[GresNeed]) -> GresNeed:

@@ -1,0 +1,147 @@
+"""Random clusters, loads and queues for the planner's property tests: everything comes from the Random that is passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
+from penstock.core.plan import Plan, Share
+from penstock.core.request import WHOLE_NODE, Request
+
+NOW_S = 10_000
+TYPES = ("gpu", "gpu:a100", "gpu:h100")
+
+
+@dataclass
+class World:
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    partitions: dict[str, PartitionRecord] = field(default_factory=dict)
+    running: dict[int, tuple[int, tuple[Share, ...]]] = field(default_factory=dict)
+    pending: dict[int, PendingRecord] = field(default_factory=dict)
+
+    def columns(self) -> Columns:
+        columns = Columns()
+        for node in self.nodes.values():
+            columns.upsert_node(node)
+        for partition in self.partitions.values():
+            columns.upsert_partition(partition)
+        for job_id, (end_s, shares) in self.running.items():
+            columns.start_running(job_id, end_s, shares)
+        for record in self.pending.values():
+            columns.upsert_pending(record)
+        return columns
+
+    def after(self, plan: Plan) -> World:
+        """The same world when the plan has been carried out."""
+        running, pending = dict(self.running), dict(self.pending)
+        for number, start in enumerate(plan.starts):
+            record = pending[start.job_id]
+            running[1_000_000 + number] = (plan.now_s + record.time_limit_s, start.shares)
+            if record.count == 1:
+                del pending[start.job_id]
+            else:
+                startable = None if record.startable is None else record.startable - 1
+                pending[start.job_id] = _with_count(record, record.count - 1, startable)
+        return World(self.nodes, self.partitions, running, pending)
+
+
+def _with_count(record: PendingRecord, count: int, startable: int | None) -> PendingRecord:
+    return PendingRecord(
+        record.job_id, record.request, record.partitions, record.priority, record.order, record.time_limit_s, count, startable
+    )
+
+
+def draw_node(random: Random, index: int) -> NodeRecord:
+    pools = random.sample(TYPES, random.randint(0, 2))
+    return NodeRecord(
+        f"n{index}",
+        index,
+        random.randint(2, 8),
+        random.randint(2, 16) * 100,
+        tuple(sorted((pool, random.randint(1, 4)) for pool in pools)),
+        random.random() < 0.85,
+        random.randint(1, 2),
+        tuple(name for name in ("x", "y") if random.random() < 0.5),
+    )
+
+
+def draw_request(random: Random, names: list[str]) -> Request:
+    facts: dict[str, object] = {}
+    shape = random.randint(0, 5)
+    if shape == 1:
+        facts["nodes_min"] = facts["nodes_max"] = random.randint(1, 3)
+    elif shape == 2:
+        facts["nodes_min"], facts["nodes_max"] = 1, random.randint(1, 3)
+        facts["ntasks"] = random.randint(0, 6)
+    elif shape == 3:
+        facts["ntasks"] = random.randint(1, 8)
+        facts["ntasks_per_node"] = random.randint(0, 3)
+    elif shape == 4:
+        facts["ntasks_per_node"] = random.randint(0, 3)
+        facts["nodes_min"] = random.randint(1, 2)
+    facts["cpus_per_task"] = random.choice((1, 1, 1, 2, 3))
+    memory = random.randint(0, 4)
+    if memory == 1:
+        facts["memory_per_node_mib"] = random.randint(1, 10) * 100
+    elif memory == 2:
+        facts["memory_per_cpu_mib"] = random.randint(1, 4) * 25
+    elif memory == 3 and random.random() < 0.3:
+        facts["memory_per_node_mib"] = WHOLE_NODE
+    if random.random() < 0.4:
+        kinds = random.sample(TYPES, random.choice((1, 1, 2)))
+        facts[random.choice(("gres_per_node", "gres_per_task", "gres_total"))] = tuple(
+            sorted((kind, random.randint(1, 3)) for kind in kinds)
+        )
+    facts["exclusive"] = random.random() < 0.1
+    if random.random() < 0.15:
+        facts["required_nodes"] = tuple(random.sample(names, min(len(names), random.randint(1, 2))))
+    if random.random() < 0.15:
+        facts["excluded_nodes"] = (random.choice(names),)
+    if random.random() < 0.15:
+        facts["features"] = (random.choice(("x", "y")),)
+    return Request(**facts)  # type: ignore[arg-type]
+
+
+def draw_pending(random: Random, job_id: int, request: Request, partitions: list[str]) -> PendingRecord:
+    count = random.choice((1, 1, 1, 5))
+    return PendingRecord(
+        job_id,
+        request,
+        tuple(random.sample(partitions, random.choice((1, 1, min(2, len(partitions)))))),
+        random.randint(0, 2),
+        random.randint(0, 30),
+        random.randint(1, 40),
+        count,
+        random.choice((None, random.randint(0, count))),
+    )
+
+
+def draw_world(random: Random) -> World:
+    world = World()
+    for index in range(random.randint(1, 8)):
+        node = draw_node(random, index)
+        world.nodes[node.name] = node
+    names = list(world.nodes)
+    world.partitions["p"] = PartitionRecord("p", tuple(names))
+    if random.random() < 0.4:
+        part = tuple(random.sample(names, random.randint(0, len(names))))
+        state = random.choice(("UP", "UP", "DRAIN", "DOWN"))
+        world.partitions["q"] = PartitionRecord("q", part, state, random.choice((0, 20)), random.choice((0, 1)), random.randint(1, 2))
+    free = {node.name: [node.cpus, node.memory_mib, dict(node.gres)] for node in world.nodes.values()}
+    for number in range(random.randint(0, 5)):
+        shares = []
+        for name in random.sample(names, random.randint(1, min(2, len(names)))):
+            cpus, memory_mib, gres = free[name]
+            if cpus:
+                taken = random.randint(1, cpus)
+                memory = random.randint(0, memory_mib)
+                devices = {pool: random.randint(0, count) for pool, count in gres.items()}
+                free[name] = [cpus - taken, memory_mib - memory, {pool: gres[pool] - devices[pool] for pool in gres}]
+                shares.append(Share(name, 1, taken, memory, tuple(sorted((pool, count) for pool, count in devices.items() if count))))
+        if shares:
+            world.running[900_000 + number] = (NOW_S + random.randint(-2, 30), tuple(shares))
+    requests = [draw_request(random, names) for _ in range(random.randint(1, 5))]
+    for job_id in range(1, random.randint(1, 12) + 1):
+        world.pending[job_id] = draw_pending(random, job_id, random.choice(requests), list(world.partitions))
+    return world
