@@ -1,0 +1,46 @@
+"""The same script leaves the same behind on a real Slurm and on Penstock: exit codes, outputs, files, environments.
+
+Where Penstock differs on purpose, ON_PURPOSE says so and why; such a case still runs on both and must not start to agree unnoticed.
+"""
+
+import pytest
+from environments import differences
+from script_cases import CASES
+from two_clusters import Outcome
+
+ON_PURPOSE: dict[str, str] = {}
+"""Name of a case and why Penstock's outcome is another."""
+
+
+def disagreements(slurm: Outcome, penstock: Outcome) -> list[str]:
+    """One paragraph for each thing that differs."""
+    found = []
+    if slurm.code != penstock.code:
+        found.append(f"exit code: {penstock.code}, in Slurm {slurm.code}")
+    for name in sorted(slurm.texts.keys() | penstock.texts.keys()):
+        theirs, ours = slurm.texts.get(name), penstock.texts.get(name)
+        if theirs is None or ours is None:
+            found.append(f"{name} is only there in {'Penstock' if theirs is None else 'Slurm'}:\n{ours if theirs is None else theirs}")
+        elif name.endswith(".env"):
+            found += [f"{name}: {sentence}" for sentence in differences(theirs, ours)]
+        elif theirs != ours:
+            found.append(f"{name}:\n--- Slurm\n{theirs}--- Penstock\n{ours}")
+    return found
+
+
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_same_outcome(name: str, slurm_outcomes: dict[str, Outcome], penstock_outcomes: dict[str, Outcome]) -> None:
+    found = disagreements(slurm_outcomes[name], penstock_outcomes[name])
+    if name in ON_PURPOSE:
+        assert found, f"{name} agrees now; take it out of ON_PURPOSE ({ON_PURPOSE[name]})"
+    else:
+        assert not found, "\n".join(found)
+
+
+def test_slurm_ends_every_case(slurm_outcomes: dict[str, Outcome]) -> None:
+    """A case that hangs or leaves nothing on the real Slurm proves nothing about Penstock."""
+    assert not [
+        name
+        for name, outcome in slurm_outcomes.items()
+        if "did not end" in outcome.code + outcome.texts["stderr"] or not any(outcome.texts.values())
+    ]
