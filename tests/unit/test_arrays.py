@@ -21,6 +21,9 @@ from penstock.spec.errors import SpecError
         ("0-10:2,3", ((0, 0, 1), (2, 4, 1), (6, 10, 2)), 0),
         ("[1-5]", ((1, 5, 1),), 0),
         ("5-5", ((5, 5, 1),), 0),
+        ("1,,2,", ((1, 2, 1),), 0),
+        ("1-5%0", ((1, 5, 1),), 0),
+        (" 1-2, 5", ((1, 2, 1), (5, 5, 1)), 0),
     ],
 )
 def test_parses_to_ranges(text, ranges, limit):
@@ -29,7 +32,7 @@ def test_parses_to_ranges(text, ranges, limit):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "-1", "3-1", "1-3:0", "1:2", "1-", "1,,2", "1%0", "1%", "1%x", "1-2%3%4", "1.5", "9999999", "1%9999999", "²"]
+    "text", ["", "a", "-1", "3-1", "1-3:0", "1:2", "1-", ",", "%3", "1%", "1%x", "1-2%3%4", "1.5", "9999999", "1%9999999", "²"]
 )
 def test_refuses_malformed_arrays(text):
     with pytest.raises(SpecError):
@@ -77,8 +80,12 @@ def test_cancelled_elements_leave_and_requeued_ones_return():
     ("ranges", "limit", "text"),
     [
         (((3, 5, 1), (7, 7, 1)), 2, "3-5,7%2"),
-        (((0, 12, 4),), 0, "0-12:4"),
-        (((0, 8, 2),), 0, "0,2,4,6,8"),
+        (((0, 12, 4),), 3, "0,4,8,12%3"),
+        (((0, 10, 2),), 0, "0,2,4,6,8,10"),
+        (((0, 12, 2),), 0, "0-12:2"),
+        (((0, 15, 3),), 0, "0-15:3"),
+        (((0, 20, 5),), 0, "0,5,10,15,20"),
+        (((0, 33, 3), (36, 36, 1)), 0, "0-36:3"),
         (((0, 0, 1), (20, 20, 1)), 0, "0,20"),
         (((0, 2, 1), (3, 5, 1)), 0, "0-5"),
         ((), 0, ""),
@@ -88,11 +95,21 @@ def test_display(ranges, limit, text):
     assert arrays.format_ranges(ranges, limit) == text
 
 
-def test_long_lists_are_cut_as_squeue_cuts_them():
-    ranges = arrays.parse_ranges(",".join(str(i * 3 + i % 2) for i in range(100)))
-    shown = arrays.format_ranges(ranges, 4, arrays.BITSTR_LEN)
-    assert shown.endswith("...%4")
-    assert len(shown) == 64 + 2
-    assert arrays.bitstr_length(None) == 64
-    assert arrays.bitstr_length("0") == 0
-    assert arrays.bitstr_length("x") == 64
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [
+        (64, "1,4,7,10,13,16,19,22,25,28,31,34,37,40,43,46,49,52,55,58,61-...%4"),
+        (20, "1,4,7,10,13,16,1...%4"),
+        (10, "1,4,7,...%4"),
+        (3, "..%4"),
+        (0, "1,4,7,10,13,16,19,22,25,28,31,34,37,40,43,46,49,52,55,58,61-62%4"),
+        (5000, "1,4,7,10,13,16,19,22,25,28,31,34,37,40,43,46,49,52,55,58,61-62%4"),
+    ],
+)
+def test_long_lists_are_cut_as_squeue_cuts_them(length, shown):
+    ranges = arrays.parse_ranges(",".join(map(str, range(1, 60, 3))) + ",61,62")
+    assert arrays.format_ranges(ranges, 4, length) == shown
+
+
+def test_the_length_comes_from_the_environment():
+    assert [arrays.bitstr_length(value) for value in (None, "20", "0", "x", "")] == [64, 20, 0, 0, 0]

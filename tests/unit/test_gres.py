@@ -19,6 +19,8 @@ from penstock.spec.errors import SpecError
         ("gpu:3g.20gb:1", "gpu:3g.20gb:1"),
         ("gpu:3g.20gb", "gpu:3g.20gb:1"),
         ("none", ""),
+        ("gpu:0", ""),
+        ("gres:gpu:1", "gpu:1"),
         ("", ""),
     ],
 )

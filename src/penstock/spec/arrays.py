@@ -23,6 +23,7 @@ Ranges = tuple[Range, ...]
 MAX_INDEX = 4_000_000  # Slurm's own ceiling for MaxArraySize is one more
 MAX_RANGES = 20_000  # separate ranges of one array when it is submitted
 BITMAP_FROM = 1 << 16  # pairs of ranges from which a bitmap is cheaper than comparing them
+STEP_FROM = 6  # indices from which a stepped set is shown as first-last:step
 BITSTR_LEN = 64  # SLURM_BITSTR_LEN: characters of an index list that squeue shows
 
 EMPTY: Ranges = ()
@@ -46,11 +47,9 @@ def parse_array(text: str, max_array_size: int = MAX_INDEX + 1) -> ArraySpec:
     body, mark, tail = text.strip().partition("%")
     limit = 0
     if mark:
-        if not _is_number(tail):
-            raise SpecError(f"invalid job array {_short(text)}: after % stands how many may run at once, a positive number")
+        if not _is_number(tail) or int(tail) > MAX_INDEX + 1:
+            raise SpecError(f"invalid job array {_short(text)}: after % stands how many may run at once, up to {MAX_INDEX + 1} (0: all)")
         limit = int(tail)
-        if not 0 < limit <= MAX_INDEX + 1:
-            raise SpecError(f"invalid job array {_short(text)}: after % stands how many may run at once, 1 to {MAX_INDEX + 1}")
     if body[:1] == "[" and body[-1:] == "]":
         body = body[1:-1]
     ranges = parse_ranges(body)
@@ -64,6 +63,8 @@ def parse_ranges(text: str) -> Ranges:
     """`1-3,7,10-20:5` to a set; indices named twice count once."""
     found: list[Range] = []
     for piece in text.split(","):
+        if not piece.strip():  # Slurm takes 1,,2 and 1,2,
+            continue
         span, mark, step_text = piece.strip().partition(":")
         low_text, dash, high_text = span.partition("-")
         if not _is_number(low_text) or (dash and not _is_number(high_text)) or (mark and not (dash and _is_number(step_text))):
@@ -78,6 +79,8 @@ def parse_ranges(text: str) -> Ranges:
         found.append(_make(low, high, step))
         if len(found) > MAX_RANGES:
             raise SpecError(f"invalid job array {_short(text)}: more than {MAX_RANGES} ranges")
+    if not found:
+        raise SpecError(f"invalid job array {_short(text)}: no index")
     return _normal(found, text)
 
 
@@ -172,41 +175,42 @@ def add(ranges: Ranges, index: int) -> Ranges:
 
 
 def format_ranges(ranges: Ranges, limit: int = 0, max_length: int = 0) -> str:
-    """`3-5,7%2` as Slurm shows it: a step only where the whole set is one (and spans more than ten), a list of runs otherwise.
+    """`3-5,7%2` as Slurm shows it: a step only where the whole set is one (of STEP_FROM indices over more than ten), else a list of runs.
 
-    `max_length` above 0 cuts the list after that many characters with `...`, as SLURM_BITSTR_LEN says; the limit is never cut.
+    `max_length` above 0 is SLURM_BITSTR_LEN, the size of Slurm's buffer: a list that would come within two characters of its end is cut and
+    ends with `...`. The limit is never cut.
     """
     text = _whole_step(ranges)
     if not text:
-        bound = max_length or -1
         pieces: list[str] = []
         length = 0
         for low, high in _steps_of_one(ranges):
             pieces.append(str(low) if low == high else f"{low}-{high}")
             length += len(pieces[-1]) + 1
-            if 0 < bound < length:
+            if 0 < max_length < length:
                 break
         text = ",".join(pieces)
-    if 0 < max_length < len(text):
-        text = text[: max(max_length - 3, 0)] + "..."
+    if max_length and len(text) > max(max_length - 3, 0):
+        text = text[: max(max_length - 4, 0)] + "..."[: max(max_length - 1, 0)]
     return f"{text}%{limit}" if limit else text
 
 
 def bitstr_length(value: str | None) -> int:
-    """The length that SLURM_BITSTR_LEN asks for: 64 unless it is a number; 0 means no cut."""
-    return int(value) if value is not None and _is_number(value) else BITSTR_LEN
+    """The length that SLURM_BITSTR_LEN asks for: 64 when it is not set; 0, or what is no number, means no cut."""
+    if value is None:
+        return BITSTR_LEN
+    return int(value) if _is_number(value) else 0
 
 
 def _whole_step(ranges: Ranges) -> str:
-    if not ranges or first(ranges) + 10 >= last(ranges):
+    if not ranges or last(ranges) - first(ranges) <= 10 or not count(ranges) >= STEP_FROM:
         return ""
-    if len(ranges) == 1:
-        low, high, step = ranges[0]
-        return f"{low}-{high}:{step}" if step > 1 else ""
-    if count(ranges) > 1000:  # several ranges of that size that make one step are not worth the search
-        return ""
-    merged = from_indices(indices(ranges))
-    return _whole_step(merged) if len(merged) == 1 else ""
+    if len(ranges) > 1:
+        if count(ranges) > 1000:  # several ranges of that size that make one step are not worth the search
+            return ""
+        ranges = from_indices(indices(ranges))
+    low, high, step = ranges[0]
+    return f"{low}-{high}:{step}" if step > 1 and len(ranges) == 1 else ""
 
 
 def _steps_of_one(ranges: Ranges) -> Iterator[tuple[int, int]]:

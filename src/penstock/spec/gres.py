@@ -50,10 +50,10 @@ class Gres:
 
 
 def parse_gres(text: str, what: str = "--gres") -> list[Gres]:
-    """`name[[:type]:count],...`; a missing count is 1; `none` and the empty text are the empty list."""
+    """`name[[:type]:count],...`; a missing count is 1, a count of 0 asks for nothing; `none` and the empty text are the empty list."""
     if text.strip().lower() in ("", "none"):
         return []
-    return _parse(text, what, "")
+    return [item for item in _parse(text, what, "") if item.count]
 
 
 def parse_gpus(text: str, what: str = "--gpus") -> list[Gres]:
@@ -119,7 +119,14 @@ def _tres_rank(name: str) -> tuple[int, str]:
 def _parse(text: str, what: str, implied: str) -> list[Gres]:
     items: list[Gres] = []
     for piece in text.split(","):
-        fields = [field.strip() for field in piece.strip().removeprefix("gres/" if not implied else "").replace("=", ":").split(":")]
+        fields = [
+            field.strip()
+            for field in piece.strip()
+            .removeprefix("gres/" if not implied else "")
+            .removeprefix("gres:" if not implied else "")
+            .replace("=", ":")
+            .split(":")
+        ]
         if implied:
             fields = [implied, *fields]
         if len(fields) > 3 or not all(map(_is_word, fields)):

@@ -6,7 +6,7 @@ sign and a letter that stands for a number pads it with zeros, to at most MAX_PA
 single backslashes vanish, double ones become one.
 
 Guarantees: pure text; what a letter stands for is the caller's (it knows whether this is a batch script, a step or one task), and letters
-that the caller does not know stay in the name, as Slurm leaves them.
+that the caller does not know stay in the name, as Slurm leaves them (without the percent sign where a number stands before them).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def fill(pattern: str, names: Mapping[str, str]) -> str:
         letter = piece[digits : digits + 1]
         value = names.get(letter) if letter else None
         if value is None:
-            out.append("%" + piece)
+            out.append(piece if digits else "%" + piece)
             continue
         if digits and letter in NUMERIC:
             width = min(int(piece[:digits][:4]), MAX_PAD)
