@@ -1,6 +1,5 @@
 """sbatch from its command line to the bytes on the socket, and from the reply to what the user sees."""
 
-import io
 import os
 import subprocess
 import sys
@@ -192,6 +191,12 @@ def test_wait_gives_the_exit_status(run):
     assert requests[1].fields == requests[2].fields == {"op": "wait_job", "job_id": 42}
 
 
+def test_a_wait_that_fails_says_that_the_job_stays(run):
+    status, out, err, _ = run("--wait", "--wrap=true", answers=(ACCEPTED, [frame("!", "2017\tInvalid job id specified\t")]))
+    assert (status, out) == (1, "Submitted batch job 42\n")
+    assert err == "sbatch: error: Unable to wait for job 42, which stays submitted: Invalid job id specified\n"
+
+
 def test_verbose_lists_the_options(run):
     err = run("-v", "-H", "--wrap=true")[2].splitlines()
     assert err[0] == "sbatch: defined options"
@@ -273,7 +278,6 @@ def test_splitting_an_export_list_never_fails(form):
 @given(data=st.binary(max_size=200), arguments=st.lists(st.text(max_size=10), max_size=3))
 def test_arbitrary_scripts_and_arguments_end_in_a_status(data, arguments, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(lite, "request", lambda *_, **__: "1")
-    monkeypatch.setattr(os, "read", io.BytesIO(b"").read)
     path = script(tmp_path, b"#!/bin/sh\n#SBATCH " + data)
     words = [word for word in arguments if "\0" not in word]
     assert sbatch.main([*words, str(path)]) in (0, 1, 255)
@@ -286,3 +290,12 @@ def test_the_installed_script_runs_the_command():
     )
     assert done.stdout.decode() == f"slurm {SLURM_VERSION}\n"
     assert (ROOT / "scripts/sbatch").read_bytes().startswith(b"#!python\n")
+
+
+def test_closed_outputs_end_in_a_status_not_in_a_traceback():
+    with StubController(ACCEPTED) as controller:
+        command = f"{sys.executable} {ROOT}/scripts/sbatch --wrap=true"
+        environment = {"PYTHONPATH": str(ROOT / "src"), "PENSTOCK_DIR": str(controller.folder)}
+        done = subprocess.run(["sh", "-c", f"{command} >&-"], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "sbatch: error: [Errno 9] Bad file descriptor\n")
+        assert subprocess.run(["sh", "-c", f"{command} 2>&-"], env=environment, capture_output=True, check=False).returncode == 0

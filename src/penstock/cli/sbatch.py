@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _stderr(f"{PROGRAM}: error: {error.detail}")
         _stderr(f"{PROGRAM}: error: Batch job submission failed: {error.text}")
         return _exit_error()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _stderr(f"{PROGRAM}: error: {error}")
         return _exit_error()
     except KeyboardInterrupt:
@@ -103,7 +103,7 @@ def load_script(typed: dict[str, str | None], words: Sequence[str]) -> tuple[byt
         if not words:
             return _read(0), PROGRAM, ""
         path = find_script(words[0])
-        with open(path, "rb") as file:
+        with open(path, "rb", 0) as file:
             script = _read(file.fileno())
     except OSError:
         raise ScriptError([f"Unable to open file {words[0] if words else 'stdin'}"]) from None
@@ -179,8 +179,11 @@ def test_only(fields: dict[str, object], script: bytes, environment: dict[bytes,
 
 def wait(job_id: str) -> int:
     """The job's exit status (1 for a signal, the highest of an array), once it ended."""
-    status = lite.request({"op": "wait_job", "job_id": int(job_id)}, held=True)
-    return int(status) & 0xFF
+    try:
+        return int(lite.request({"op": "wait_job", "job_id": int(job_id)}, held=True)) & 0xFF
+    except (lite.Refused, lite.Unreachable) as error:
+        _stderr(f"{PROGRAM}: error: Unable to wait for job {job_id}, which stays submitted: {error.text}")
+        return _exit_error()
 
 
 def describe(merged: Options) -> None:
@@ -234,4 +237,7 @@ def _stdout(text: str) -> None:
 
 
 def _stderr(text: str) -> None:
-    os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:  # a closed stderr changes nothing of what was done
+        pass

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _stderr(f"{PROGRAM}: error: {error.detail}")
         _stderr(f"{PROGRAM}: error: {error.text}")
         return 1
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _stderr(f"{PROGRAM}: error: {error}")
         return 1
     except KeyboardInterrupt:
@@ -222,4 +222,7 @@ def _fail(text: str) -> InvalidOption:
 
 
 def _stderr(text: str) -> None:
-    os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:  # a closed stderr changes nothing of what was done
+        pass

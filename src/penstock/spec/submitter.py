@@ -65,11 +65,12 @@ def _limits(chosen: str | None, program: str) -> list[str]:
                 raise fail(program, [f"Bad rlimit name: {name[:64].lower()}", f"--propagate={chosen[:64]} is not valid."], 1)
     limits = []
     try:
-        with open("/proc/self/limits", encoding="ascii") as file:
-            for line in file:
-                name = RLIMIT_TITLES.get(line[:26].strip(), "")
-                if name in wanted:
-                    limits.append(f"{name}={line[26:].split(None, 1)[0]}")
+        with open("/proc/self/limits", "rb", 0) as file:
+            lines = file.read(65536).decode().splitlines()
     except OSError:  # no /proc: nothing is propagated
         return []
+    for line in lines:
+        name = RLIMIT_TITLES.get(line[:26].rstrip(), "")
+        if name in wanted:
+            limits.append(f"{name}={line[26:].split(None, 1)[0]}")
     return limits

@@ -26,7 +26,6 @@ from __future__ import annotations
 import _socket
 import os
 import time
-from _json import encode_basestring_ascii
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,9 +82,9 @@ def find_cluster(environment: Mapping[str, str] | None = None) -> str:
 def socket_path(folder: str) -> str:
     """The controller's socket; Unreachable when the cluster is down."""
     try:
-        with open(f"{folder}/socket", encoding="utf-8") as file:
-            runtime = file.read(4096).strip()
-    except (OSError, ValueError):
+        with open(f"{folder}/socket", "rb", 0) as file:
+            runtime = os.fsdecode(file.read(4096).strip())
+    except OSError:
         raise Unreachable(f"no cluster runs in {folder} (penstock up --dir {folder} starts it)") from None
     return f"{runtime}/ctl.sock"
 
@@ -113,7 +112,7 @@ def encode(fields: Mapping[str, object], sections: Sequence[bytes] = ()) -> byte
             encoded = "[" + ",".join([_encode_text(key, item) for item in value]) + "]"
         else:
             raise ValueError(f"{key}: a {type(value).__name__} cannot be sent")
-        pieces.append(encode_basestring_ascii(key) + ":" + encoded)
+        pieces.append(_encode_text("key", key) + ":" + encoded)
     json = ("{" + ",".join(pieces) + "}").encode("ascii")
     parts = [len(json).to_bytes(4, "big"), json]
     for section in sections:
@@ -240,6 +239,10 @@ def request(
 def _encode_text(key: str, text: object) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{key}: a {type(text).__name__} cannot be sent in a list")
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    from _json import encode_basestring_ascii  # a file of its own in some builds: only for the texts that need it
+
     if not text.isascii():
         try:
             text.encode("utf-8")
@@ -272,12 +275,12 @@ def _marker_of_an_ancestor() -> str:
         if pid <= 0:
             break
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
+            with open(f"/proc/{pid}/stat", "rb", 0) as file:
                 stat = file.read(4096)
                 owner = os.fstat(file.fileno()).st_uid
             parent = int(stat[stat.rindex(b")") + 2 :].split()[1])
             if owner in (me, 0):
-                with open(f"/proc/{pid}/environ", "rb") as file:
+                with open(f"/proc/{pid}/environ", "rb", 0) as file:
                     environment = file.read(ENVIRONMENT_MAX_BYTES)
                 for item in environment.split(b"\0"):
                     if item.startswith(b"PENSTOCK_DIR=") and len(item) > 13:
@@ -306,9 +309,9 @@ def _registered() -> str:
     folders = []
     for name in names:
         try:
-            with open(f"{registry}/{name}", encoding="utf-8") as file:
-                folder = file.readline(4096).strip()
-        except (OSError, ValueError):
+            with open(f"{registry}/{name}", "rb", 0) as file:
+                folder = os.fsdecode(file.read(4096).partition(b"\n")[0].strip())
+        except OSError:
             continue
         if folder and folder not in folders:
             folders.append(folder)
