@@ -3,6 +3,7 @@
 import pytest
 
 from penstock.spec import errors
+from penstock.spec.error_texts import TEXTS
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_texts(code, text):
 def test_every_constant_has_a_text():
     codes = {name: value for name, value in vars(errors).items() if name.startswith(("ESLURM", "SLURM")) and isinstance(value, int)}
     assert len(codes) > 80
-    assert [name for name, code in codes.items() if code not in errors.TEXTS] == []
+    assert [name for name, code in codes.items() if code not in TEXTS] == []
     assert len(set(codes.values())) == len(codes)
 
 
