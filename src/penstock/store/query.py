@@ -85,8 +85,8 @@ def where(query: JobQuery) -> tuple[str, list[Any]]:
                 any_of.append("(submit_ms <= ? AND (CASE WHEN start_ms > 0 THEN start_ms WHEN end_ms > 0 THEN end_ms ELSE ? END) >= ?)")
                 values += [end, _FOREVER_MS, start]
             if "RUNNING" in query.states:
-                any_of.append("(start_ms > 0 AND start_ms <= ? AND (end_ms = 0 OR end_ms >= ?))")
-                values += [end, start]
+                any_of.append("(start_ms > 0 AND start_ms <= ?)")
+                values.append(end)
             if recorded := [sql_text(state) for state in query.states if state not in ("PENDING", "RUNNING")]:
                 any_of.append(
                     f"({one_of('state', recorded)} AND (CASE WHEN end_ms > 0 THEN end_ms BETWEEN ? AND ? ELSE submit_ms <= ? END))"
@@ -115,13 +115,15 @@ def matches(query: JobQuery, job: JobIndex) -> bool:
         return not query.states or job.state in query.states
     start, end = _window(query)
     ended = job.end_ms or _FOREVER_MS
+    if ended < start:
+        return False
     if not query.states:
-        return job.submit_ms <= end and ended >= start
+        return job.submit_ms <= end
     for state in query.states:
         if state == "PENDING":
             hit = job.submit_ms <= end and (job.start_ms or ended) >= start
         elif state == "RUNNING":
-            hit = 0 < job.start_ms <= end and ended >= start
+            hit = 0 < job.start_ms <= end
         else:
             hit = job.state == state and (start <= job.end_ms <= end if job.end_ms else job.submit_ms <= end)
         if hit:
