@@ -161,17 +161,17 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
     for item in keys:
         key, sign, value = item.partition("=")
         if not sign:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"{item}: Key=value is expected")
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{item}: Key=value is expected")
         operator = key[-1] if key[-1:] in "+-" else ""
         key = key.rstrip("+-").lower()
         if key not in UPDATABLE:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"{key} of a job cannot be updated; allowed are {', '.join(UPDATABLE)}")
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a job cannot be updated; allowed are {', '.join(UPDATABLE)}")
         if key in PENDING_ONLY and job.state != PENDING:
             raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
         try:
             spec = _update_key(state, indexes, job, caller, spec, key, operator, value, changes, now_ms)
         except SpecError as error:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, str(error)) from error
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=str(error)) from error
     if spec is not job.spec:
         changes["spec"] = spec
     if changes:
@@ -229,9 +229,9 @@ def _update_key(
         return msgspec.structs.replace(spec, requeue=bool(quantities.parse_int(value, "requeue", 0, 1)))
     if key == "arraytaskthrottle":
         if not job.array_job_id:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"JobId={job.id} is no array")
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"JobId={job.id} is no array")
         return msgspec.structs.replace(spec, array_limit=quantities.parse_int(value, "ArrayTaskThrottle"))
-    raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"{key} of a job cannot be updated")
+    raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a job cannot be updated")
 
 
 def _update_time_limit(job: Job, caller: Caller, spec: JobSpec, operator: str, value: str, changes: dict[str, object]) -> JobSpec:
@@ -262,14 +262,14 @@ def update_node(state: State, name: str, caller: Caller, keys: list[str], now_ms
     for item in keys:
         key, _, value = item.partition("=")
         if key.lower() not in NODE_KEYS:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"{key} of a node cannot be updated; allowed are {', '.join(NODE_KEYS)}")
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a node cannot be updated; allowed are {', '.join(NODE_KEYS)}")
         values[key.lower()] = value
     changes: dict[str, object] = {}
     word = values.get("state", "").upper()
     reason = values.get("reason")
     if word in ("DRAIN", "DOWN", "FAIL"):
         if not reason:
-            raise SlurmError(err.ESLURM_INVALID_NODE_STATE, "You must specify a reason when DOWNING or DRAINING a node")
+            raise SlurmError(err.ESLURM_INVALID_NODE_STATE, detail="You must specify a reason when DOWNING or DRAINING a node")
         changes |= {"reason": reason, "reason_uid": caller.uid}
         changes["down" if word == "DOWN" else "drain"] = True
     elif word in ("RESUME", "UNDRAIN", "IDLE"):
@@ -291,5 +291,5 @@ def update_node(state: State, name: str, caller: Caller, keys: list[str], now_ms
         if key in values:
             changes[key] = values[key]
     if not changes:
-        raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"nothing to update; allowed are {', '.join(NODE_KEYS)}")
+        raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"nothing to update; allowed are {', '.join(NODE_KEYS)}")
     yield e.NodeChanged(now_ms, name, **changes)  # type: ignore[arg-type]

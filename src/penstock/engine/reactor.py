@@ -306,11 +306,11 @@ class Reactor:
             self.finished(job, event.now_ms)
         elif job.state == PENDING:
             self.requests.job_requeued(job, event.now_ms)
-        self.requests.retry_steps(event.job_id, event.now_ms)
+        self.requests.steps.run_ended(event.job_id)
         self.needs_plan = True
 
     def _step_ended(self, event: e.StepRunEnded) -> None:
-        self.requests.step_ended(event.job_id, event.step_id, event.now_ms)
+        self.requests.steps.ended(event.job_id, event.step_id, event.now_ms)
 
     def _suspended(self, event: e.JobSuspended) -> None:
         self.nodes.suspend(self.state.jobs[event.job_id], event.resumed)

@@ -67,7 +67,7 @@ def _matcher(fields: dict[str, Any]) -> Any:
     try:
         nodes = dict.fromkeys(hostlist.expand(fields["nodelist"])) if fields.get("nodelist") else None
     except SpecError as error:
-        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, str(error)) from error
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, detail=str(error)) from error
 
     def matches(job: Job) -> bool:
         spec = job.spec

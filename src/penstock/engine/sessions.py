@@ -100,7 +100,7 @@ class NodeSessions:
         if job.state in (RUNNING, SUSPENDED):
             self._assign(job, [alloc.node for alloc in job.allocs].index(node))
             for step_id in self._reactor.indexes.steps_of.get(job.id, ()):
-                self._reactor.requests.relaunch(job.id, step_id, node)
+                self._reactor.requests.steps.relaunch(job.id, step_id, node)
         else:
             record = m.ExitRecord(wait_status=15, end_ms=now_ms, cause="Cancelled")
             self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record))
@@ -125,7 +125,7 @@ class NodeSessions:
             if signal is not None and node in signal.nodes_left:
                 reactor.propose(e.SignalSettled(now_ms, message.signal_id, node))
         elif isinstance(message, m.UsageReport):
-            reactor.requests.usage_reported(node, message)
+            reactor.requests.steps.usage_reported(node, message)
         elif isinstance(message, m.NodeLoad):
             reactor.notes.loads[node] = (message.cpu_load_centi, message.free_memory_mib)
 
@@ -190,7 +190,7 @@ class NodeSessions:
             step = reactor.state.steps.get((job_id, step_id))
             if step is None or node not in step.nodes_left:
                 continue
-            if not reactor.requests.relaunch(job_id, step_id, node):
+            if not reactor.requests.steps.relaunch(job_id, step_id, node):
                 record = m.ExitRecord(end_ms=now_ms, cause="LaunchFailed", detail="the controller restarted before the step was launched")
                 reactor.propose(e.StepRunEnded(now_ms, job_id, step.attempt, step_id, node, record))
 

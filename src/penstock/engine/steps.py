@@ -145,7 +145,7 @@ def chosen_nodes(job: Job, request: StepRequest) -> list[NodeAlloc]:
         wanted = hostlist.expand(request.nodelist) if request.nodelist else []
         excluded = hostlist.expand(request.exclude) if request.exclude else []
     except SpecError as error:
-        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, str(error)) from error
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, detail=str(error)) from error
     names = [alloc.node for alloc in allocs]
     if any(name not in names for name in wanted):
         raise SlurmError(err.ESLURM_INVALID_NODE_NAME)

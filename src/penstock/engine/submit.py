@@ -54,7 +54,7 @@ def submit(
     config = state.config
     problem = refusal(request)
     if problem:
-        raise SlurmError(err.ESLURM_INVALID_TASK_MEMORY if "mem_" in problem else err.ESLURM_NOT_SUPPORTED, problem)
+        raise SlurmError(err.ESLURM_INVALID_TASK_MEMORY if "mem_" in problem else err.ESLURM_NOT_SUPPORTED, detail=problem)
     if request.nice < 0 and caller.uid != 0:
         raise SlurmError(err.ESLURM_INVALID_NICE)
     for what in ("reservation",):
@@ -159,7 +159,7 @@ def choose_partitions(config: ClusterConfig, names: str) -> tuple[Partition, ...
     chosen = []
     for name in dict.fromkeys(names.split(",")):
         if name not in by_name:
-            raise SlurmError(err.ESLURM_INVALID_PARTITION_NAME, f"invalid partition specified: {name}")
+            raise SlurmError(err.ESLURM_INVALID_PARTITION_NAME, detail=f"invalid partition specified: {name}")
         chosen.append(by_name[name])
     return tuple(chosen)
 
@@ -214,7 +214,7 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             features=tuple(sorted(set(request.constraint.split("&")))) if request.constraint else (),
         )
     except ValueError as error:
-        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, str(error)) from error
+        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
 
 
 def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int | None, int | None]:
@@ -260,7 +260,7 @@ def node_names(state: State, text: str) -> tuple[str, ...]:
     try:
         names = hostlist.expand(text)
     except SpecError as error:
-        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, str(error)) from error
+        raise SlurmError(err.ESLURM_INVALID_NODE_NAME, detail=str(error)) from error
     for name in names:
         if state.nodes and name not in state.nodes:
             raise SlurmError(err.ESLURM_INVALID_NODE_NAME)
@@ -289,7 +289,7 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     }.get(reason.what, err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
     if request.required_nodes and reason.what in ("partition", "nodelist"):
         code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
-    raise SlurmError(code, f"{err.strerror(code)} ({reason.sentence()})")
+    raise SlurmError(code, detail=reason.sentence())
 
 
 def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
@@ -298,6 +298,6 @@ def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
     for item in items:
         name, _, value = item.partition("=")
         if value != "unlimited" and not value.isdecimal():
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, f"rlimit {item} is not NAME=number or NAME=unlimited")
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"rlimit {item} is not NAME=number or NAME=unlimited")
         limits[name] = -1 if value == "unlimited" else int(value)
     return limits

@@ -1,0 +1,1 @@
+"""The administrator's verbs: up, down, status, doctor, backup, restore, env. One module each."""

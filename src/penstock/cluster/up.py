@@ -1,0 +1,192 @@
+"""`penstock up`: a cluster on this machine, with one command and no configuration.
+
+It measures CPUs and memory, writes DIR/cluster.json, and starts what is down: the controller, one agent a node (each brings up the
+launcher when it needs it). Called again it leaves what runs alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from penstock.cluster.processes import find, stop
+from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, FolderError, NodeSpec
+from penstock.config.reader import read
+from penstock.spec.errors import SpecError
+from penstock.spec.gres import parse_gpus, parse_node_gres
+from penstock.spec.quantities import parse_memory
+from penstock.wire import lite
+
+READY_TIMEOUT_S = 30.0
+POLL_S = 0.02
+
+
+class Request(msgspec.Struct, frozen=True):
+    """The options of `up`; None: not given."""
+
+    detach: bool = False
+    nodes: int | None = None
+    cpus: int | None = None
+    memory: str | None = None
+    gpus: str | None = None
+
+
+def up(folder: ClusterFolder, request: Request) -> int:
+    """0 once every node has registered."""
+    folder.make()
+    cluster = describe(folder, request)
+    folder.write(cluster)
+    folder.runtime()
+    running = find(folder.path)
+    controller = None
+    if not any(process.role == "controller" for process in running):
+        controller = _start(folder, "controller")
+    nodes = {process.node for process in running if process.role == "agent"}
+    for node in cluster.nodes:
+        if node.name not in nodes:
+            words = ["--node", node.name, "--cpus", str(node.cpus), "--memory", str(node.memory_mib)]
+            _start(folder, "agent", *words, *(["--gpus", node.gpus] if node.gpus else []))
+    folder.register()
+    _wait_ready(folder, len(cluster.nodes), controller)
+    _say(folder, cluster)
+    if not request.detach:
+        _stay(folder)
+    return 0
+
+
+def describe(folder: ClusterFolder, request: Request) -> ClusterFile:
+    """The nodes: from slurm.conf, else from the options, else as they were, else measured."""
+    if os.path.exists(folder.slurm_conf):
+        return _from_slurm_conf(folder)
+    try:
+        before: ClusterFile | None = folder.read()
+    except FileNotFoundError:
+        before = None
+    if before is not None and request.nodes is request.cpus is request.memory is request.gpus is None:
+        return before
+    if before is not None and any(process.role == "agent" for process in find(folder.path)):
+        raise FolderError(f"the cluster in {folder.path} is up: `penstock down --dir {folder.path}` first, then change its nodes")
+    count = request.nodes or 1
+    if not 1 <= count <= MAX_NODES:
+        raise FolderError(f"--nodes {count}: 1 to {MAX_NODES} are allowed")
+    cpus = request.cpus or len(os.sched_getaffinity(0))
+    if not 1 <= cpus <= 65_536:
+        raise FolderError(f"--cpus {cpus}: 1 to 65536 are allowed")
+    try:
+        memory_mib = parse_memory(request.memory) if request.memory else measured_memory_mib()
+        gpus = _gpus(request.gpus) if request.gpus else ""
+    except SpecError as error:
+        raise FolderError(str(error)) from error
+    host = socket.gethostname().partition(".")[0]
+    names = [host] if count == 1 else [f"node{i}" for i in range(count)]
+    return ClusterFile(nodes=tuple(NodeSpec(name, cpus, memory_mib, gpus) for name in names))
+
+
+def measured_memory_mib() -> int:
+    """MemTotal, or the smaller limit of the control group this runs in."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(file.readline().split()[1]) // 1024
+
+
+def _gpus(text: str) -> str:
+    """`[TYPE:]N` as `TYPE:N`."""
+    items = parse_gpus(text)
+    if len(items) != 1 or items[0].count < 1:
+        raise SpecError(f"--gpus {text}: [TYPE:]N is expected, for example h100:8")
+    return f"{items[0].type or 'sim'}:{items[0].count}"
+
+
+def _from_slurm_conf(folder: ClusterFolder) -> ClusterFile:
+    """The nodes of slurm.conf that are this machine: NodeHostname is its name or localhost."""
+    config = read(folder.slurm_conf)
+    here = (socket.gethostname(), socket.gethostname().partition(".")[0], "localhost")
+    nodes = []
+    for node in config.nodes:
+        if node.hostname not in here:
+            continue
+        gpus = [item for item in parse_node_gres(node.gres) if item.name == "gpu"] if node.gres else []
+        text = ",".join(f"{item.type or 'sim'}:{item.count}" for item in gpus)
+        nodes.append(NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), text))
+    if not nodes:
+        raise FolderError(f"{folder.slurm_conf}: no NodeName line has NodeHostname={here[1]} (this machine) or localhost")
+    for warning in config.warnings:
+        print(f"penstock: warning: {warning}", file=sys.stderr)
+    return ClusterFile(name=str(config.parameters["ClusterName"] or "penstock"), nodes=tuple(nodes))
+
+
+def _start(folder: ClusterFolder, role: str, *words: str) -> subprocess.Popen[bytes]:
+    """A process of its own session, that no terminal can end; what it prints before its log is open goes to DIR/log/ROLE.err."""
+    with open(f"{folder.log}/{role}.err", "wb") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "penstock", role, "--dir", folder.path, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=err,
+            stderr=err,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def _wait_ready(folder: ClusterFolder, count: int, controller: subprocess.Popen[bytes] | None) -> None:
+    """Until every node answers, or FolderError with the log's last words. `controller` is the process that was started, if one was."""
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        try:
+            nodes = [line.split("\t") for line in status_lines(folder) if line.startswith("node\t")]
+        except (lite.Unreachable, lite.Refused):
+            nodes = []
+        if sum(node[2] != "not responding" for node in nodes) >= count:
+            return
+        if controller is not None and controller.poll() is not None:
+            raise FolderError(f"the controller did not start: {_last_words(folder, 'controller')}")
+        time.sleep(POLL_S)
+    raise FolderError(f"not all nodes came up within {READY_TIMEOUT_S:.0f} s: see {folder.log}")
+
+
+def status_lines(folder: ClusterFolder) -> list[str]:
+    """The controller's `status` answer."""
+    chunks: list[str] = []
+    lite.request({"op": "status"}, on_chunk=chunks.append, folder=folder.path, retry_for_s=0.0)
+    return "".join(chunks).split("\n")
+
+
+def _last_words(folder: ClusterFolder, role: str) -> str:
+    for name in (f"{role}.err", f"{role}.log"):
+        try:
+            with open(f"{folder.log}/{name}", encoding="utf-8", errors="replace") as file:
+                lines = file.read()[-4096:].strip().splitlines()
+        except OSError:
+            continue
+        if lines:
+            return lines[-1]
+    return f"see {folder.log}"
+
+
+def _say(folder: ClusterFolder, cluster: ClusterFile) -> None:
+    first = cluster.nodes[0]
+    many = f"{len(cluster.nodes)} nodes, each with " if len(cluster.nodes) > 1 else f"{first.name}: "
+    gpus = f", {first.gpus.partition(':')[2]} simulated GPUs ({first.gpus.partition(':')[0]})" if first.gpus else ""
+    print(f"penstock is up in {folder.path}")
+    print(f"  {many}{first.cpus} CPUs, {first.memory_mib} MiB{gpus}")
+    if os.getuid() != 0:
+        print(f"  it serves you alone (uid {os.getuid()}): a cluster for several users is started by root")
+    print("next:")
+    print(f'  eval "$(penstock env --dir {folder.path})"    # the commands on PATH')
+    print("  sbatch --wrap 'hostname; sleep 5'    squeue    sacct")
+
+
+def _stay(folder: ClusterFolder) -> None:
+    """In the foreground until Ctrl-C, which takes the cluster down; jobs go on (`penstock down` says how)."""
+    print("Ctrl-C stops it; --detach leaves it running", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("stopping")
+        stop([process for process in find(folder.path) if process.role in ("controller", "agent", "launcher")])

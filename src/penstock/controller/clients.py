@@ -1,0 +1,145 @@
+"""The commands' gateway: a unix socket on which the kernel says who calls.
+
+Frames as in `wire.lite`. One connection carries one request after another; a held one (salloc, srun, sbatch --wait) stays until its
+final frame. Bounds: MAX_CLIENTS connections, MAX_REQUEST_BYTES a request, and a reader that falls behind stops its view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import logging
+import pwd
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from penstock.engine.submit import Caller
+from penstock.wire.messages import Deframer
+
+MAX_CLIENTS = 16_384
+MAX_REQUEST_BYTES = 64 << 20
+MAX_SECTIONS = 65_536
+WRITE_HIGH_BYTES = 1 << 20
+"""A view pauses while so much of it waits to be read."""
+
+log = logging.getLogger("penstock.controller")
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+Handler = Callable[["Client", dict[str, Any], list[bytes]], None]
+
+
+class Gateway:
+    """All clients of one listening socket; `handle` gets each request, `gone` each client that left."""
+
+    def __init__(self, handle: Handler, gone: Callable[[int], None]) -> None:
+        self.handle = handle
+        self.gone = gone
+        self.clients: dict[int, Client] = {}
+        self._next = 1
+        self._callers: dict[tuple[int, int], Caller] = {}
+
+    def connect(self) -> Client:
+        """Protocol factory."""
+        client = Client(self, self._next)
+        self._next += 1
+        return client
+
+    def caller(self, uid: int, gid: int) -> Caller:
+        """Names of a uid and gid; numbers where the system knows none."""
+        caller = self._callers.get((uid, gid))
+        if caller is None:
+            try:
+                user = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                user = str(uid)
+            try:
+                group = grp.getgrgid(gid).gr_name
+            except KeyError:
+                group = str(gid)
+            if len(self._callers) > MAX_CLIENTS:
+                self._callers.clear()
+            caller = self._callers[(uid, gid)] = Caller(uid, gid, user, group)
+        return caller
+
+    def reply(self, client: int, kind: str, payload: bytes) -> None:
+        """A frame to a client that may be gone."""
+        target = self.clients.get(client)
+        if target is not None:
+            target.write(kind, payload)
+
+
+class Client(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, gateway: Gateway, number: int) -> None:
+        self.gateway = gateway
+        self.number = number
+        self.caller = Caller(-1, -1, "", "")
+        self.view: Iterator[bytes] | None = None
+        self.writable = True
+        self.resume: Callable[[], None] | None = None
+        self._deframer = Deframer(MAX_REQUEST_BYTES)
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer: socket.socket = transport.get_extra_info("socket")
+        _, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        self.caller = self.gateway.caller(uid, gid)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        if len(self.gateway.clients) >= MAX_CLIENTS:
+            self.write("!", b"2007\tToo many clients\tthe controller serves %d connections already; try again" % MAX_CLIENTS)
+            transport.close()
+            return
+        self.gateway.clients[self.number] = self
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._deframer.feed(data)
+            for frame in frames:
+                fields, sections = parse_request(frame)
+                self.gateway.handle(self, fields, sections)
+        except (ValueError, msgspec.DecodeError) as error:
+            self.write("!", f"3001\tMalformed request\t{error}".encode("utf-8", "replace"))
+            if self._transport is not None:
+                self._transport.close()
+
+    def write(self, kind: str, payload: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write((len(payload) + 1).to_bytes(4, "big") + kind.encode() + payload)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.resume is not None:
+            self.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.view = None
+        self.resume = None
+        if self.gateway.clients.pop(self.number, None) is not None:
+            self.gateway.gone(self.number)
+
+
+def parse_request(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """(fields, sections); ValueError if the lengths do not add up."""
+    size = int.from_bytes(frame[:4], "big")
+    if size > len(frame) - 4:
+        raise ValueError("the request's head is longer than the request")
+    fields = _decode(frame[4 : 4 + size])
+    sections = []
+    at = 4 + size
+    while at < len(frame):
+        length = int.from_bytes(frame[at : at + 4], "big")
+        if at + 4 + length > len(frame) or len(sections) >= MAX_SECTIONS:
+            raise ValueError(f"section {len(sections)} is longer than the request")
+        sections.append(frame[at + 4 : at + 4 + length])
+        at += 4 + length
+    return fields, sections

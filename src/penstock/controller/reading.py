@@ -1,0 +1,82 @@
+"""The reading operations: which there are, and what each needs beside State (the store for accounting, the agents for usage)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
+from penstock.controller.views.sacct import StoreAccounts, sacct
+from penstock.engine.commands import may
+from penstock.engine.reactor import Reactor
+from penstock.spec import errors as err
+from penstock.spec.errors import SlurmError
+from penstock.spec.jobids import parse_job_id
+from penstock.store.base import BlobMissing, Store
+
+if TYPE_CHECKING:
+    from penstock.controller.clients import Client
+
+Fields = dict[str, Any]
+
+
+class Reading:
+    """Opens a view for a request: an iterator of pieces, which the loop sends in slices."""
+
+    def __init__(self, reactor: Reactor, store: Store) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._accounts = StoreAccounts(store)
+        self._own: dict[str, Callable[[Client, Fields], Iterator[bytes]]] = {
+            "sacct": self._sacct,
+            "ping": self._ping,
+            "batch_script": self._batch_script,
+            "status": self._status,
+        }
+
+    def knows(self, op: str) -> bool:
+        return op in self._own or op in TABLES or op in TEXTS
+
+    def open(self, client: Client, fields: Fields, now_ms: int) -> Iterator[bytes]:
+        """The pieces of the answer; SlurmError, at once or while it is read, if the request is wrong."""
+        op = fields.pop("op")
+        fields.pop("id", None)
+        indexes = self._reactor.indexes
+        indexes.clock_ms = max(indexes.clock_ms, now_ms)
+        own = self._own.get(op)
+        if own is not None:
+            return refusing(lambda: own(client, fields))
+        return view(op, self._reactor.state, self._reactor.notes, fields, client.caller.uid)
+
+    def _sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        return sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)
+
+    def _ping(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        yield f"Slurmctld(primary) at {socket.gethostname().partition('.')[0]} is UP\n".encode()
+
+    def _batch_script(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        """The script of a job as it was submitted: the owner's and root's to see."""
+        job_id = parse_job_id(str(fields["job"])).job_id
+        job = self._reactor.state.jobs.get(job_id)
+        if job is None:
+            raise SlurmError(err.ESLURM_INVALID_JOB_ID)
+        may(client.caller, job)
+        if not job.spec.script:
+            raise SlurmError(err.ESLURM_JOB_SCRIPT_MISSING)
+        try:
+            yield self._reactor.blob(job.spec.script)
+        except BlobMissing:
+            raise SlurmError(err.ESLURM_JOB_SCRIPT_MISSING) from None
+
+    def _status(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        """For `penstock status`: pid, epoch, sequence, counts, and the warnings of each node."""
+        state = self._reactor.state
+        running = sum(1 for job in state.jobs.values() if job.active)
+        pending = sum(1 for job in state.jobs.values() if job.state == 0)
+        lines = [f"controller\t{os.getpid()}\t{state.counters.epoch}\t{self._reactor.durable_seq}\t{running}\t{pending}"]
+        for node in state.nodes.values():
+            word = "down" if node.down else "drain" if node.drain else "up" if node.responding else "not responding"
+            lines.append(f"node\t{node.name}\t{word}\t{node.cpus}\t{node.memory_mib}\t{len(node.gpus)}\t{'; '.join(node.warnings)}")
+        yield "\n".join(lines).encode()

@@ -1,0 +1,338 @@
+"""`penstock controller --dir DIR`: the process that owns the state of one cluster.
+
+It loads the rows, takes office (a new epoch), and turns: requests, messages and timers go into the reactor, a planning pass runs in
+slices between them, batches go to the commit thread. SIGTERM ends it after the last commit; jobs do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from logging.handlers import RotatingFileHandler
+from typing import Any
+
+from penstock.config.folder import ClusterFolder
+from penstock.controller.agents import AgentDoor
+from penstock.controller.clients import Client, Gateway
+from penstock.controller.committer import Committer
+from penstock.controller.configuration import read_config
+from penstock.controller.mail import send_mail
+from penstock.controller.reading import Reading
+from penstock.core.cycle import cycle
+from penstock.core.plan import Plan
+from penstock.engine import events as e
+from penstock.engine.reactor import Reactor
+from penstock.engine.rows import load
+from penstock.spec.errors import SlurmError
+from penstock.store.base import Batch, StoreError
+from penstock.store.sqlite import SqliteStore
+from penstock.wire.messages import Hello, ToAgent, ToController
+
+SLICE_S = 0.004
+"""Longest turn of a planning pass or a view before others are served."""
+CHEAP_PASS_S = 0.005
+"""A pass that took longer rests as long as it ran, so that planning takes at most half of the processor."""
+LOG_BYTES = 8 << 20
+BLOB_CACHE = 256
+
+log = logging.getLogger("penstock.controller")
+
+
+class Service:
+    """The reactor's world, and the loop around it."""
+
+    def __init__(self, folder: ClusterFolder, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._folder = folder
+        self.store = SqliteStore(folder.store)
+        with self.store.load() as loaded:
+            state = load(loaded)
+        self.reactor = Reactor(state, self, folder.path)
+        self._committer = Committer(self.store, loop.call_soon_threadsafe, self._durable, self._disk_full)
+        self.gateway = Gateway(self._request, self._client_gone)
+        self.door = AgentDoor(self._hello, self._message, self._node_lost)
+        self.reading = Reading(self.reactor, self.store)
+        self._turning = False
+        self._pass: Generator[int, None, Plan] | None = None
+        self._pass_s = 0.0
+        self._rest_until_s = 0.0
+        self._blobs: dict[bytes, bytes] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._stopping = False
+
+    # --- the world of the reactor ---
+
+    def commit(self, batch: Batch) -> None:
+        self._committer.begin(batch)
+
+    def send(self, node: str, message: ToAgent) -> None:
+        self.door.send(node, message)
+
+    def reply(self, client: int, kind: str, payload: bytes) -> None:
+        self.gateway.reply(client, kind, payload)
+
+    def blob(self, digest: bytes) -> bytes:
+        content = self._blobs.get(digest)
+        if content is None:
+            content = self.store.get_blob(digest)
+            if len(self._blobs) >= BLOB_CACHE:
+                del self._blobs[next(iter(self._blobs))]
+            self._blobs[digest] = content
+        return content
+
+    def mail(self, user: str, subject: str) -> None:
+        send_mail(self.reactor.state.config.mail_prog, user, subject)
+
+    # --- what comes in ---
+
+    def _request(self, client: Client, fields: dict[str, Any], sections: list[bytes]) -> None:
+        op = fields.get("op")
+        if isinstance(op, str) and self.reading.knows(op):
+            self._start_view(client, fields)
+            return
+        first = None
+        request_id = fields.get("id")
+        if isinstance(request_id, str) and request_id:
+            try:
+                first = self.store.find_request(bytes.fromhex(request_id), client.caller.uid)
+            except ValueError:
+                client.write("!", b"3001\tMalformed request\tid is not hexadecimal")
+                return
+        self.reactor.requests.handle(client.number, client.caller, fields, sections, now_ms(), first)
+        self._touch()
+
+    def _client_gone(self, client: int) -> None:
+        self.reactor.requests.gone(client, now_ms())
+        self._touch()
+
+    def _hello(self, hello: Hello) -> None:
+        self.reactor.nodes.hello(hello, now_ms())
+        log.info("node %s registered: %d CPUs, %d MiB, %d GPUs", hello.node, hello.cpus, hello.memory_mib, len(hello.gpus))
+        for warning in hello.warnings:
+            log.warning("node %s: %s", hello.node, warning)
+        self._touch()
+
+    def _message(self, node: str, message: ToController) -> None:
+        self.reactor.nodes.message(node, message, now_ms())
+        self._touch()
+
+    def _node_lost(self, node: str) -> None:
+        if not self._stopping:
+            log.warning("node %s: session lost", node)
+            self.reactor.nodes.lost(node, now_ms())
+            self._touch()
+
+    # --- the turn ---
+
+    def _touch(self) -> None:
+        """Something changed: one turn at the end of this round of the loop."""
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        if self._pass is None and self.reactor.needs_plan:
+            now_s = self._loop.time()
+            if now_s >= self._rest_until_s:
+                self._pass = cycle(self.reactor.view(now_ms()))
+                self._pass_s = 0.0
+                self._plan()
+            else:
+                self._loop.call_at(self._rest_until_s, self._touch)
+        self.reactor.flush()
+
+    def _plan(self) -> None:
+        """A slice of the pass; at its end the plan is carried out."""
+        if self._pass is None:
+            return
+        begun_s = time.perf_counter()
+        plan = None
+        try:
+            while time.perf_counter() - begun_s < SLICE_S:
+                next(self._pass)
+        except StopIteration as done:
+            plan = done.value
+        self._pass_s += time.perf_counter() - begun_s
+        if plan is None:
+            self._loop.call_soon(self._plan)
+            return
+        self._pass = None
+        self.reactor.planned(plan, now_ms())
+        if self._pass_s > CHEAP_PASS_S:
+            self._rest_until_s = self._loop.time() + self._pass_s
+        self._touch()
+
+    def _durable(self, seq: int) -> None:
+        self.reactor.committed(seq)
+        self._touch()
+
+    def _disk_full(self, full: bool) -> None:
+        text = f"the disk of {self._folder.path} is full: no new jobs until there is room (jobs that run are recorded)"
+        if full:
+            log.error("%s", text)
+        self.reactor.refusing = text if full else ""
+
+    def _tick(self) -> None:
+        at_ms = now_ms()
+        self.reactor.tick(at_ms)
+        self._check_disk()
+        self._touch()
+        wake_s = (self.reactor.next_wake_ms(at_ms) - at_ms) / 1000
+        self._timer = self._loop.call_later(max(0.005, wake_s), self._tick)
+
+    def _check_disk(self) -> None:
+        low = self.store.low_water()
+        if low and not self.reactor.refusing:
+            self._disk_full(True)
+        elif self.reactor.refusing and self.store.restore_reserve() and not self.store.low_water():
+            self._disk_full(False)
+            log.info("room on the disk again: jobs are accepted")
+
+    # --- views ---
+
+    def _start_view(self, client: Client, fields: dict[str, Any]) -> None:
+        try:
+            client.view = self.reading.open(client, fields, now_ms())
+        except SlurmError as error:
+            client.write("!", f"{error.code}\t{error.text}\t{error.detail}".encode("utf-8", "surrogateescape"))
+            return
+        if client.view is not None:
+            client.resume = lambda: self._view_slice(client)
+            self._view_slice(client)
+
+    def _view_slice(self, client: Client) -> None:
+        """Pieces of a view until the slice is over or the reader is behind; they leave when what they tell is durable."""
+        view = client.view
+        if view is None or not client.writable:
+            return
+        begun_s = time.perf_counter()
+        try:
+            while client.writable:
+                chunk = next(view)
+                if chunk:
+                    self.reactor.answer(client.number, "+", chunk)
+                if time.perf_counter() - begun_s > SLICE_S:
+                    self._loop.call_soon(self._view_slice, client)
+                    return
+        except StopIteration:
+            client.view = client.resume = None
+            self.reactor.answer(client.number, "=", b"")
+        except SlurmError as error:
+            client.view = client.resume = None
+            text = f"{error.code}\t{error.text}\t{error.detail}"
+            self.reactor.answer(client.number, "!", text.encode("utf-8", "surrogateescape"))
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Take office, open the sockets."""
+        reactor = self.reactor
+        at_ms = reactor.now(now_ms())
+        config = read_config(self._folder)
+        if config != reactor.state.config or reactor.state.seq == 0:
+            reactor.propose(e.Configured(at_ms, config))
+        reactor.propose(e.EpochBegun(at_ms, reactor.state.counters.epoch + 1))
+        for node in list(reactor.state.nodes.values()):
+            if node.responding:
+                reactor.propose(e.NodeChanged(at_ms, node.name, responding=False))
+        known = self._folder.node_names()
+        for name in [name for name in reactor.state.nodes if name not in known and not reactor.indexes.node_jobs.get(name)]:
+            reactor.propose(e.NodeRemoved(at_ms, name))
+        for job in reactor.state.jobs.values():
+            if job.spec.interactive and job.state == 0:
+                reactor.orphaned(job.id, at_ms)
+        runtime = self._folder.runtime()
+        mode = 0o666 if os.getuid() == 0 else 0o600
+        self._servers.append(await self._listen(self.gateway.connect, f"{runtime}/ctl.sock", mode))
+        self._servers.append(await self._listen(self.door.connect, f"{runtime}/nodes.sock", 0o600))
+        self._tick()
+        self._touch()
+        log.info(
+            "controller of %s took office: epoch %d, %d jobs", self._folder.path, reactor.state.counters.epoch, len(reactor.state.jobs)
+        )
+
+    async def _listen(self, factory: Any, path: str, mode: int) -> asyncio.AbstractServer:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        old = os.umask(0o777 & ~mode)
+        try:
+            return await self._loop.create_unix_server(factory, path, backlog=1024)
+        finally:
+            os.umask(old)
+
+    async def stop(self) -> None:
+        """Commit what is left, then close."""
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self.reactor.durable_seq < self.reactor.state.seq:
+            self.reactor.flush()
+            await asyncio.sleep(0.001)
+        self._committer.stop()
+        self.store.close()
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def hold_office(folder: ClusterFolder) -> int:
+    """The lock that makes this the only controller of the folder; SystemExit if there is another."""
+    lock = os.open(f"{folder.path}/controller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"penstock: another controller owns {folder.path}") from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def configure_log(folder: ClusterFolder) -> None:
+    handler = RotatingFileHandler(f"{folder.log}/controller.log", maxBytes=LOG_BYTES, backupCount=2)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+async def serve(folder: ClusterFolder) -> None:
+    """Until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    try:
+        service = Service(folder, loop)
+    except StoreError as error:
+        log.critical("%s", error)
+        raise SystemExit(f"penstock: {error}") from error
+    await service.start()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await ended.wait()
+    await service.stop()
+
+
+def main(argv: list[str]) -> int:
+    """`controller --dir DIR`."""
+    if len(argv) != 2 or argv[0] != "--dir":
+        print("usage: penstock controller --dir DIR", file=sys.stderr)
+        return 2
+    folder = ClusterFolder(argv[1])
+    folder.make()
+    hold_office(folder)
+    configure_log(folder)
+    import setproctitle
+
+    setproctitle.setproctitle(f"penstock controller --dir {folder.path}")
+    sys.setswitchinterval(0.001)
+    asyncio.run(serve(folder))
+    return 0

@@ -1,0 +1,30 @@
+"""One request on its way through the control plane."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from penstock.engine.submit import Caller
+
+Fields = dict[str, Any]
+
+
+class Call(NamedTuple):
+    """Who asks what; `first` is the answer that the same request id got before, if any."""
+
+    client: int
+    caller: Caller
+    fields: Fields
+    sections: list[bytes]
+    request_id: bytes
+    now_ms: int
+    first: bytes | None
+
+    def section(self, index: int) -> bytes:
+        return self.sections[index] if index < len(self.sections) else b""
+
+
+def digest(content: bytes) -> bytes:
+    """The name of a blob; empty content has none."""
+    return hashlib.sha256(content).digest() if content else b""
