@@ -9,7 +9,7 @@ from penstock.config.reader import read
 from penstock.engine.state import ClusterConfig, Partition
 
 BASIC = """
-ClusterName=test
+ClusterName=test GresTypes=gpu
 NodeName=n[1-4] CPUs=8 RealMemory=16000 Gres=gpu:a100:2 Feature=fast
 PartitionName=main Nodes=ALL Default=YES MaxTime=1-0
 """
@@ -220,3 +220,8 @@ def test_every_engine_setting_has_a_parameter():
         *("cluster_name", "partitions", "requeue_delay_s", "kill_invalid_depend", "single_user"),
         *("mail_prog", "node_features", "node_weights", "shown"),
     }
+
+
+def test_gres_types_list_what_nodes_have(conf):
+    assert "GresTypes does not list gpu" in refusal(conf("ClusterName=t\nNodeName=a Gres=gpu:2\n"))
+    assert "GresTypes does not list shard" in refusal(conf("ClusterName=t\nGresTypes=gpu\nNodeName=a Gres=gpu:2,shard:4\n"))

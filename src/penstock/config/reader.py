@@ -18,6 +18,7 @@ from penstock.config.lines import MAX_PROBLEMS, ConfigError, Line, Pair, read_li
 from penstock.spec import hostlist
 from penstock.spec import parameters as p
 from penstock.spec.errors import SpecError
+from penstock.spec.gres import parse_node_gres
 from penstock.spec.quantities import parse_count
 
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
@@ -62,6 +63,7 @@ class _Reading:
         if sum(partition.default for partition in partitions) > 1:
             names = ", ".join(partition.name for partition in partitions if partition.default)
             self.problems.append(f"{self.path}: more than one partition has Default=YES: {names}")
+        self._gres_types()
         if not self.values["ClusterName"]:
             self.problems.append(f"{self.path}: ClusterName is missing")
         folder = os.path.dirname(self.path)
@@ -87,6 +89,15 @@ class _Reading:
             cgroup,
             tuple(self.warnings.values()),
         )
+
+    def _gres_types(self) -> None:
+        """Every GRES of a node is of a type that GresTypes lists."""
+        types = self.values["GresTypes"]
+        for node in self.nodes.values():
+            for item in parse_node_gres(node.gres):
+                if not isinstance(types, tuple) or item.name not in types:
+                    self.problems.append(f"{self.path}: node {node.name} has Gres={node.gres}, but GresTypes does not list {item.name}")
+                    return
 
     def _lines(self, path: str, optional: bool = False) -> list[Line]:
         if optional and not os.path.exists(path):
