@@ -247,6 +247,17 @@ def test_export_reaches_the_request(run, monkeypatch):
     assert unpack(request.sections[1]) == {b"SLURM_X": b"1"}
 
 
+def test_distribution_reaches_the_steps(run):
+    _, _, _, [request] = run("-m", "cyclic:block", "--wrap=true")
+    assert unpack(request.sections[1])[b"SLURM_DISTRIBUTION"] == b"cyclic:block"
+    status, _, err, _ = run("-m", "plane=2", "--wrap=true")
+    assert (status, err.splitlines()[-1]) == (255, "sbatch: error: Invalid --distribution specification")
+
+
+def test_heterogeneous_jobs_are_refused(run):
+    assert "heterogeneous jobs (:) are not supported" in run("-n1", ":", "-n2", "job.sh")[2]
+
+
 def test_export_file(run, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_X", "1")
     (tmp_path / "env").write_bytes(b"A=x\ny\0B=2\0broken\0")

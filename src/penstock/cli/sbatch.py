@@ -99,6 +99,8 @@ def load_script(typed: dict[str, str | None], words: Sequence[str]) -> tuple[byt
             raise ScriptError(["Script arguments not permitted with --wrap option"])
         command = (typed["wrap"] or "").encode("utf-8", "surrogateescape")
         return b"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n" + command + b"\n", "wrap", ""
+    if words[:1] == [":"]:
+        raise ScriptError(["heterogeneous jobs (:) are not supported by this version of Penstock"])
     try:
         if not words:
             return _read(0), PROGRAM, ""
@@ -139,11 +141,26 @@ def compose(
     form = merged.text("export")
     base = read_file(merged.text("export_file")) if "export_file" in merged else None
     environment, login = choose(os.environb, form, base)
+    if "distribution" in merged:
+        environment[b"SLURM_DISTRIBUTION"] = distribution(merged.text("distribution")).encode()
     if form:
         fields["export"] = form
     if login:
         fields["get_user_env"] = True
     return fields, environment
+
+
+def distribution(text: str) -> str:
+    """-m is for the job's steps, which find it in their environment; the levels below nodes are not placed yet."""
+    levels = text.split(":")
+    if (
+        levels[0] not in ("block", "cyclic", "*")
+        or any(level not in ("*", "block", "cyclic", "fcyclic") for level in levels)
+        or len(levels) > 3
+    ):
+        detail = f"--distribution={text[:64]}: block or cyclic is supported"
+        raise InvalidOption([f"{PROGRAM}: error: {detail}", f"{PROGRAM}: error: Invalid --distribution specification"], 255)
+    return text
 
 
 def send(fields: dict[str, object], script: bytes, environment: dict[bytes, bytes]) -> tuple[str, str]:

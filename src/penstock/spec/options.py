@@ -58,7 +58,7 @@ NEUTRAL = {
     "accel-bind": ("n",),
     "clusters": ("",),
     "compress": ("none",),
-    "distribution": ("*", "block", "block:block", "block:cyclic", "*:*", "block:*"),
+    "distribution": ("*", "block"),
     "hint": ("compute_bound", "multithread"),
     "mem-bind": ("none", "q", "quiet"),
     "mpi": ("none",),
