@@ -199,17 +199,11 @@ class Penstock(System):
         if self.cluster.exists():
             self.run(self.program, "down", "--dir", str(self.cluster), check=False)
 
-    def processes(self) -> list[tuple[str, int]]:
-        """Kind and pid of each process of the cluster, as `penstock status --json` names them."""
-        status = json.loads(self.run(self.program, "status", "--dir", str(self.cluster), "--json", check=False).stdout or "{}")
-        return [(str(item.get("kind") or item.get("name")), int(item["pid"])) for item in status.get("processes", []) if item.get("pid")]
-
     def controller_pids(self) -> list[int]:
-        found = [pid for kind, pid in self.processes() if kind.startswith(("controller", "planner"))]
-        return sorted({each for pid in found for each in descendants(pid) if not self.is_node_side(each)})
-
-    def is_node_side(self, pid: int) -> bool:
-        return any(pid == other for kind, other in self.processes() if kind.startswith(("agent", "launcher", "shepherd")))
+        """As `penstock status --json` names them, with what they started (a planner that is a process of its own)."""
+        status = json.loads(self.run(self.program, "status", "--dir", str(self.cluster), "--json", check=False).stdout or "{}")
+        found = [item["pid"] for item in status.get("processes", []) if item["role"] in ("controller", "planner")]
+        return sorted({each for pid in found for each in descendants(pid)})
 
     def start_controller(self) -> None:
         self.run(self.program, "up", "--dir", str(self.cluster), "--detach")

@@ -5,7 +5,6 @@ Everything that is not named here must be there on both sides with the same valu
 
 MACHINERY = {
     "SLURM_CONF": "a path of that installation",
-    "SLURM_CLUSTER_NAME": "the clusters have different names",
     "SLURM_WORKING_CLUSTER": "address and protocol of Slurm's controller",
     "SLURM_SRUN_COMM_HOST": "address of Slurm's own protocol between srun and slurmstepd",
     "SLURM_SRUN_COMM_PORT": "port of Slurm's own protocol between srun and slurmstepd",
@@ -18,7 +17,6 @@ MACHINERY = {
     "SLURM_CPU_BIND_LIST": "the oracle binds nothing (task/none)",
     "SLURM_CPU_BIND_TYPE": "the oracle binds nothing (task/none)",
     "SLURM_CPU_BIND_VERBOSE": "the oracle binds nothing (task/none)",
-    "SLURM_JOB_PARTITION": "the default partitions have different names",
     "SLURM_JOB_ACCOUNT": "the oracle has accounts in its database",
     "SLURM_JOB_QOS": "the oracle has QOS in its database",
     "SLURM_DISTRIBUTION": "22.05 tells its own default, later versions only what was asked for",

@@ -1,7 +1,8 @@
 """A real Slurm and a Penstock cluster of equal size for the differential suite, and how their outcomes are made comparable.
 
-Both have four nodes of 8 CPUs, 8000 MB and 2 GPUs, KillWait 2 s, DefMemPerCPU 100 MB, and number their jobs from FIRST_JOB_ID, so that a
-job id is recognised wherever it is printed. What differs by nature (ids, times, folders, node names) is replaced by a word.
+Both have four nodes of 8 CPUs, 8000 MB and 2 GPUs, KillWait 2 s, DefMemPerCPU 100 MB and a default partition `normal`. Both number their
+jobs from FIRST_JOB_ID, so that a job id is recognised wherever it is printed. What differs by nature (ids, times, folders, node names)
+is replaced by a word.
 """
 
 import os
@@ -28,7 +29,15 @@ PASSING = (
     r"|salloc: Pending job allocation |(?:srun|salloc): job \d+ (?:queued and waiting for|has been allocated) resources)"
 )
 """Beginning of lines that appear only if something had to be waited for: dropped."""
-SETTINGS = f"FirstJobId={FIRST_JOB_ID}\nKillWait=2\nDefMemPerCPU=100\n"
+SETTINGS = f"""\
+ClusterName=oracle
+FirstJobId={FIRST_JOB_ID}
+KillWait=2
+DefMemPerCPU=100
+GresTypes=gpu
+NodeName=node[0-{NODES - 1}] NodeHostname=localhost CPUs=8 CoresPerSocket=8 RealMemory=8000 Gres=gpu:h100:2 Feature=f1,f2
+PartitionName=normal Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
+"""
 
 
 @dataclass
