@@ -70,6 +70,10 @@ class Sink:
         elif rest:
             self._partial[key] = rest
 
+    def take_line(self, line: bytes) -> None:
+        """A whole line of nobody's, with its newline."""
+        self._add(line)
+
     def flush_partial(self) -> None:
         """Hand on the last lines of streams whose end never came."""
         for stream, rank in list(self._partial):
@@ -85,10 +89,11 @@ class Sink:
         if not self._dropping:
             self._pending += data
 
-    def write(self) -> None:
-        """Write what the destination takes without waiting."""
+    def write(self, *, wait: bool = False) -> None:
+        """Write what the destination takes without waiting; with `wait`, at least something."""
         pending = self._pending
-        while pending and self._poll.poll(0):
+        while pending and self._poll.poll(None if wait else 0):
+            wait = False
             try:
                 count = os.write(self.fd, pending[: self._chunk])
             except BlockingIOError:
