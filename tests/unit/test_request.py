@@ -119,6 +119,13 @@ def test_time_limits():
     assert refused("--time-min=x")[0][-1] == "Invalid --time-min specification"
 
 
+def test_the_lowest_time_limit_is_not_above_the_limit():
+    text = "Batch job submission failed: Invalid time-min specification (exceeds job's time or other limits)"
+    assert refused("--time-min=10", "-t5") == ([text], 1)
+    assert refused("--time-min=0", "-t5") == ([text], 1)
+    assert requested("--time-min=10", "-t0") == {"time_limit_s": 0, "time_min_s": 600}
+
+
 def test_begin_becomes_epoch_seconds():
     assert requested("--begin=now+1hour") == {"begin_s": NOW + 3600}
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(NOW + 86400))

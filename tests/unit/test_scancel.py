@@ -66,6 +66,7 @@ def test_other_errors_are_told_and_fail(run):
     assert run("5", answers=(f"{DONE}\n{DENIED}",))[:3] == (1, "", expected)
     expected = "scancel: error: Kill job error on job step id 9.0: Invalid job id specified\n"
     assert run("9.0", answers=("9.0\tstep\t2017\tInvalid job id specified",))[:3] == (1, "", expected)
+    assert run("9.0", answers=("9.0\tjob\t2017\tInvalid job id specified",))[:3] == (1, "", expected)
 
 
 def test_with_a_signal_or_a_filter_an_unknown_job_is_an_error(run):

@@ -140,6 +140,7 @@ def report(reply: str, merged: Options, plain: bool, fields: dict[str, object]) 
     lines = [line for line in reply.split("\n") if line]
     for line in lines:
         shown, kind, number, text = line.split("\t", 3)
+        kind = "step" if "." in shown else kind  # a step of an unknown job comes back as a job
         if verbose:
             whole = "batch job" if "batch" in fields else "job"
             target = whole if kind == "job" else "step"

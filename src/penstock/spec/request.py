@@ -136,6 +136,9 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     for key, target in (("time", "time_limit_s"), ("time_min", "time_min_s")):
         if key in values:
             request[target] = _time_limit(options.text(key), key, program)
+    if _longer(request.get("time_min_s"), request.get("time_limit_s")):
+        text = "Batch job submission failed: Invalid time-min specification (exceeds job's time or other limits)"
+        raise fail(program, [text], 1)
     if "begin" in values:
         request["begin_s"] = _begin(options.text("begin"), now_s, program)
     if "hold" in values:
@@ -259,6 +262,11 @@ def _time_limit(text: str, option: str, program: str) -> int:
     if limit_s is not None and limit_s > TIME_MAX_S:
         raise _malformed(option, program, f"{text[:64]} is longer than {TIME_MAX_S // 60} minutes, write UNLIMITED")
     return limit_s or 0
+
+
+def _longer(minimum_s: object, limit_s: object) -> bool:
+    """Whether the lowest limit is above the limit; 0 is unlimited."""
+    return isinstance(minimum_s, int) and isinstance(limit_s, int) and limit_s > 0 and (minimum_s == 0 or minimum_s > limit_s)
 
 
 def _begin(text: str, now_s: int, program: str) -> int:
