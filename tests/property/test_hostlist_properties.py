@@ -19,7 +19,9 @@ names = st.builds(
 
 @given(st.lists(names, max_size=60))
 def test_node_list_round_trip(hosts):
-    assert hostlist.expand(hostlist.compress(hosts)) == hostlist.sort(set(hosts))
+    short = hostlist.compress(hosts)
+    assert hostlist.expand(short) == hostlist.sort(set(hosts))
+    assert short == hostlist.compress_in_order(hostlist.sort(set(hosts)))
 
 
 @given(st.lists(names, max_size=60))

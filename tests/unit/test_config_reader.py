@@ -124,6 +124,10 @@ def test_known_parameters_without_effect_are_named(conf):
     assert [(w.name, w.where.rpartition(":")[2]) for w in config.warnings] == [("SlurmctldPort", "5"), ("PriorityWeightAge", "6")]
     assert "PriorityWeightAge does nothing here: not supported" in str(config.warnings[1])
     assert config.texts["SlurmctldPort"] == "7000"
+    assert cluster.warning_lines(config) == [
+        "no effect, Penstock keeps its sockets, logs and state in the cluster's directory: SlurmctldPort (slurm.conf:5)",
+        "no effect, not supported by this version: PriorityWeightAge (slurm.conf:6)",
+    ]
 
 
 def test_a_parameter_given_twice_is_named(conf):

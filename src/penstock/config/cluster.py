@@ -149,3 +149,12 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "allow_groups": partition.allow_groups,
         "allow_accounts": partition.allow_accounts,
     }
+
+
+def warning_lines(config: SlurmConfig) -> list[str]:
+    """The warnings for a person: one line a reason, naming each parameter and where it stands."""
+    by_reason: dict[str, list[str]] = {}
+    for warning in config.warnings:
+        file, _, line = warning.where.rpartition(":")
+        by_reason.setdefault(warning.reason, []).append(f"{warning.name} ({file.rpartition('/')[2]}:{line})")
+    return [f"no effect, {reason}: {', '.join(names)}" for reason, names in by_reason.items()]

@@ -21,6 +21,7 @@ Range = tuple[int, int, int]
 Ranges = tuple[Range, ...]
 
 MAX_INDEX = 4_000_000  # Slurm's own ceiling for MaxArraySize is one more
+MAX_NAMED = 8_000_000  # indices that overlapping ranges may name together, each as often as it is named
 MAX_RANGES = 20_000  # separate ranges of one array when it is submitted
 BITMAP_FROM = 1 << 16  # pairs of ranges from which a bitmap is cheaper than comparing them
 STEP_FROM = 6  # indices from which a stepped set is shown as first-last:step
@@ -52,15 +53,11 @@ def parse_array(text: str, max_array_size: int = MAX_INDEX + 1) -> ArraySpec:
         limit = int(tail)
     if body[:1] == "[" and body[-1:] == "]":
         body = body[1:-1]
-    ranges = parse_ranges(body)
-    highest = last(ranges)
-    if highest >= max_array_size:
-        raise SpecError(f"invalid job array {_short(text)}: index {highest} is above {max_array_size - 1} (MaxArraySize={max_array_size})")
-    return ArraySpec(ranges, limit)
+    return ArraySpec(parse_ranges(body, max_array_size), limit)
 
 
-def parse_ranges(text: str) -> Ranges:
-    """`1-3,7,10-20:5` to a set; indices named twice count once."""
+def parse_ranges(text: str, max_array_size: int = MAX_INDEX + 1) -> Ranges:
+    """`1-3,7,10-20:5` to a set of indices below max_array_size; indices named twice count once."""
     found: list[Range] = []
     for piece in text.split(","):
         if not piece.strip():  # Slurm takes 1,,2 and 1,2,
@@ -74,8 +71,8 @@ def parse_ranges(text: str) -> Ranges:
         step = int(step_text) if mark else 1
         if high < low or step < 1:
             raise SpecError(f"invalid job array {_short(text)}: {_short(piece)} runs backwards or has a step below 1")
-        if high > MAX_INDEX:
-            raise SpecError(f"invalid job array {_short(text)}: index {high} is above {MAX_INDEX}")
+        if high >= max_array_size:
+            raise SpecError(f"invalid job array {_short(text)}: index {high} is above {max_array_size - 1} (MaxArraySize={max_array_size})")
         found.append(_make(low, high, step))
         if len(found) > MAX_RANGES:
             raise SpecError(f"invalid job array {_short(text)}: more than {MAX_RANGES} ranges")
@@ -264,8 +261,10 @@ def _normal(found: list[Range], text: str) -> Ranges:
         merged.append(new)
     if not clash:
         return tuple(merged)
+    if count(tuple(merged)) > MAX_NAMED:
+        raise SpecError(f"invalid job array {_short(text)}: its ranges overlap and name more than {MAX_NAMED} indices together")
     bits = _bitmap(tuple(merged))
-    runs = _runs(list(compress(range(len(bits)), bits)))
+    runs = _runs(list(compress(range(len(bits)), bits)), MAX_RANGES)
     if len(runs) > MAX_RANGES:
         raise SpecError(f"invalid job array {_short(text)}: more than {MAX_RANGES} separate ranges")
     return tuple(runs)
@@ -278,10 +277,11 @@ def _bitmap(ranges: Ranges) -> bytearray:
     return bits
 
 
-def _runs(values: list[int]) -> list[Range]:
+def _runs(values: list[int], maximum: int = MAX_INDEX + 1) -> list[Range]:
+    """The runs of ascending values; it stops one above the maximum."""
     runs: list[Range] = []
     index = 0
-    while index < len(values):
+    while index < len(values) and len(runs) <= maximum:
         low = values[index]
         end = index + 1
         step = values[end] - low if end < len(values) else 1
