@@ -4,7 +4,7 @@ All nodes are taken by one exclusive job, so the pending jobs are eligible and e
 a scheduler nothing.
 """
 
-from processes import Failed, NotYet, client_errors, client_lines, run_loops
+from processes import Failed, NotYet, client_errors, client_lines, pss_mib, run_loops
 from rows import Figure
 from systems import System
 
@@ -36,18 +36,13 @@ def fill_by_client(system: System, script: str, count: int) -> None:
         from penstock.client import Client
     except ImportError:
         raise NotYet("penstock.client is not there yet") from None
-    with Client(system.cluster) as client:
-        for start in range(0, count, BATCH):
-            jobs = [
-                {
-                    "name": "waits",
-                    "script": script,
-                    "output": "/dev/null",
-                    "environment": {"PATH": system.environment["PATH"], "PAD": f"{n:0{ENVIRONMENT_BYTES}}"},
-                }
-                for n in range(start, min(start + BATCH, count))
-            ]
-            client.submit_many(jobs)
+    client = Client(str(system.cluster))
+    shared = {"name": "waits", "script": script, "std_out": "/dev/null", "work_dir": str(system.work)}
+    for start in range(0, count, BATCH):
+        numbers = range(start, min(start + BATCH, count))
+        client.submit_many(
+            [{**shared, "environment": {"PATH": system.environment["PATH"], "PAD": f"{n:0{ENVIRONMENT_BYTES}}"}} for n in numbers]
+        )
 
 
 def fill_by_commands(system: System, count: int) -> None:
@@ -60,8 +55,6 @@ def fill_by_commands(system: System, count: int) -> None:
 
 
 def memory(system: System) -> Figure:
-    from processes import pss_mib
-
     pids = system.controller_pids()
     if not pids:
         raise Failed("no controller process found")

@@ -28,11 +28,11 @@ def batch_call(count: int) -> Measure:
             from penstock.client import Client
         except ImportError:
             raise NotYet("penstock.client is not there yet") from None
-        jobs = [{"name": f"held-{n}", "script": "#!/bin/sh\ntrue\n", "hold": True} for n in range(count)]
-        with Client(system.cluster) as client:
-            began = time.perf_counter()
-            ids = client.submit_many(jobs)
-            seconds = time.perf_counter() - began
+        shared = {"script": "#!/bin/sh\ntrue\n", "hold": True, "work_dir": str(system.work), "environment": system.environment}
+        client = Client(str(system.cluster))
+        began = time.perf_counter()
+        ids = client.submit_many([{"name": f"held-{n}", **shared} for n in range(count)])
+        seconds = time.perf_counter() - began
         queued = system.active_count()
         faults = () if queued == count == len(set(ids)) else (f"{len(set(ids))} ids, {queued} jobs in squeue, of {count}",)
         return Figure(count / seconds, f"{queued} jobs in squeue", faults)
