@@ -111,9 +111,9 @@ class Requests:
         request = convert(fields, SubmitRequest)
         script_digest, environment_digest = digest(script), digest(environment)
         event = submit(reactor.state, reactor.indexes, call.caller, request, script_digest, environment_digest, call.now_ms)
-        for digest, content in ((script_digest, script), (environment_digest, environment)):
-            if digest:
-                reactor.keep_blob(digest, content)
+        for name, content in ((script_digest, script), (environment_digest, environment)):
+            if name:
+                reactor.keep_blob(name, content)
         reactor.propose(event)
         return reactor.state.jobs[event.job_id]
 

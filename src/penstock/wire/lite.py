@@ -193,8 +193,21 @@ def request(
 
     `held` requests (wait for a job's end) may be silent for ever and may be repeated: they only read. Raises Refused, Unreachable.
     """
-    frame = encode(fields, sections)
-    folder = folder or find_cluster()
+    return exchange(
+        encode(fields, sections), folder or find_cluster(), on_chunk=on_chunk, on_notice=on_notice, held=held, retry_for_s=retry_for_s
+    )
+
+
+def exchange(
+    frame: bytes,
+    folder: str,
+    *,
+    on_chunk: Callable[[str], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+    held: bool = False,
+    retry_for_s: float = RETRY_FOR_S,
+) -> str:
+    """`request` for a frame that is encoded already."""
     deadline = time.monotonic() + retry_for_s
     tries = 0
     while True:
