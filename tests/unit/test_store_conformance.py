@@ -129,7 +129,7 @@ def test_the_last_upsert_of_a_key_wins_and_a_delete_in_the_same_batch_wins_over_
     assert rows(store, "job") == []
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 63, 64, 65, 200])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 63, 64, 65, 200])
 def test_batches_of_any_size_are_whole(store, count):
     store.commit(
         Batch(
