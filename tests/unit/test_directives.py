@@ -1,7 +1,7 @@
 """`#SBATCH` extraction and script checks; expectations marked "real" were taken from a real sbatch."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.spec import directives
@@ -90,6 +90,7 @@ def test_a_script_of_the_largest_size_passes_and_one_byte_more_does_not():
         check(largest + b"a")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_give_words_or_a_script_error(script):
     try:
@@ -101,6 +102,7 @@ def test_arbitrary_bytes_give_words_or_a_script_error(script):
         assert len(complaints) <= script.count(b"#SLURM")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_characters="\0\n", blacklist_categories=["Cs"]), min_size=1), max_size=5))
 def test_quoted_words_come_back_as_they_were(words):
     quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_controller import Request, StubController, frame
 
@@ -135,6 +135,7 @@ value = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), value), st.lists(st.binary(max_size=50), max_size=3))
 def test_what_is_encoded_is_what_json_reads(fields, sections):
     data = encode(fields, sections)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_controller import StubController, frame
 
@@ -180,6 +180,7 @@ def test_the_number_of_arguments_is_bounded():
     assert "at most 65536" in failure(["-H"] * (options.ARGUMENTS_MAX + 1)).lines[0]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(TABLES)),
     st.lists(st.one_of(st.text(max_size=12), st.sampled_from(["-n", "--mem", "-vvv", "--", "--x=", "-I60", "--no", "-"]))),

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.engine.request import BOUNDS, SubmitRequest, refusal
@@ -43,6 +43,11 @@ def test_nothing_given_is_nothing_sent():
 def test_words_are_kept_as_typed():
     words = {"partition": "a,b", "account": "lab", "qos": "q1,q2", "wckey": "w", "reservation": "r", "comment": "", "constraint": "a&b"}
     assert requested(*(f"--{name}={value}" for name, value in words.items())) == words
+
+
+def test_a_malformed_value_is_an_error_although_a_later_one_wins():
+    assert refused("--mem=abc", "--mem=1G")[0][-1] == "Invalid --mem specification"
+    assert requested("--gpus-per-task=1", "-n2", "--gpus-per-task=3", "-n1") == {"ntasks": 1, "gpus_per_task": ["gpu:3"]}
 
 
 def test_job_name():
@@ -251,6 +256,7 @@ def test_the_engine_refuses_texts_and_lists_beyond_their_bounds():
 LONGS = [entry[0] for entry in entries(OPTIONS, "sbatch") if entry[2] and entry[6] in ("supported", "recorded") and entry[0] != "nodefile"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

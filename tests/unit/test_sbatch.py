@@ -280,12 +280,13 @@ def test_text_that_is_no_utf8_is_a_clear_error(run):
     assert "comment: invalid UTF-8" in err
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_splitting_an_export_list_never_fails(form):
     assert all(token for token in split(form))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(data=st.binary(max_size=200), arguments=st.lists(st.text(max_size=10), max_size=3))
 def test_arbitrary_scripts_and_arguments_end_in_a_status(data, arguments, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(lite, "request", lambda *_, **__: "1")

@@ -87,16 +87,17 @@ class InvalidOption(Exception):
 
 
 class Options:
-    """Merged options: `values` by destination, where each came from (`sources`), and warnings for the user.
+    """Merged options: `values` by destination, where each came from (`sources`), the values that lost, and warnings for the user.
 
     A flag has the value "yes", an optional value that was left out is None, `verbose` and `quiet` count their uses in decimal.
     """
 
-    __slots__ = ("sources", "values", "warnings")
+    __slots__ = ("overridden", "sources", "values", "warnings")
 
     def __init__(self) -> None:
         self.values: dict[str, str | None] = {}
         self.sources: dict[str, int] = {}
+        self.overridden: list[tuple[str, str | None]] = []
         self.warnings: list[str] = []
 
     def __contains__(self, key: str) -> bool:
@@ -281,6 +282,8 @@ def _set(options: Options, entry: Entry, value: str | None, source: int) -> None
         value = constant
     elif entry[ARGUMENT] == NONE:
         value = "yes"
+    if options.values.get(key, value) != value:
+        options.overridden.append((key, options.values[key]))
     options.values[key] = value
     options.sources[key] = source
 
@@ -313,6 +316,7 @@ def _keep_strongest(options: Options, group: tuple[str, ...], program: str) -> N
         raise InvalidOption([f"{program}: fatal: {text}"], 1)
     for key in given:
         if key not in winners:
+            options.overridden.append((key, options.values[key]))
             del options.values[key], options.sources[key]
 
 

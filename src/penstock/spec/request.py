@@ -59,18 +59,16 @@ These keys stand beside `op` and `id` in the frame's flat object, for the operat
 Frame sections of both: script bytes (empty for interactive requests), environment (`NAME=value` joined by NUL, raw bytes).
 
 Guarantees: every number is checked against a named bound before it is sent; `InvalidOption` carries Slurm's words and exit status.
-Assumes: `options.collect` merged the sources already. Only what was given is looked at, and a grammar is imported only if it is needed.
+Assumes: `options.merge` merged the sources already. Only what was given is looked at, and a grammar is imported only if it is needed.
 """
 
 from __future__ import annotations
 
-from penstock.spec.options import InvalidOption, status_of
+from penstock.spec.options import InvalidOption, Options, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from penstock.spec.options import Options
 
 COUNT_MAX = 2**31 - 3
 """Largest count of nodes, tasks, CPUs or devices (Slurm's INT_MAX less the two reserved values)."""
@@ -103,6 +101,8 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
 
     Raises InvalidOption with Slurm's words: exit status 255 for a malformed value, 1 for a number or a combination.
     """
+    for key, value in options.overridden:  # a malformed value is an error although a stronger source replaces it
+        build(_alone(key, value), program, now_s)
     values = options.values
     request: dict[str, object] = {}
     for key in COPIED:
@@ -169,6 +169,14 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
         _login_timeout(options.text("get_user_env"), program)
         request["get_user_env"] = True
     return request
+
+
+def _alone(key: str, value: str | None) -> Options:
+    options = Options()
+    options.values[key] = value
+    if key == "gpus_per_task":  # which alone is malformed
+        options.values["ntasks"] = "1"
+    return options
 
 
 def number(text: str | None, option: str, program: str, low: int = 1, high: int = COUNT_MAX) -> int:
