@@ -19,6 +19,9 @@ NEVER = ("BadConstraints", "impossible")
 BUSY = ("Resources", "waiting")
 """Word and tier of a blocker among all nodes, and among what is free now."""
 
+BEYOND = 1 << 62
+"""More than any node has, where a product of three would not fit into int64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -100,7 +103,8 @@ def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     if demand.request.exclusive:
         fit[room[CPUS] < total[CPUS]] = 0
     cap = min(demand.tasks_cap, demand.ntasks or UNBOUNDED)
-    np.clip(fit, 0, cap, out=fit)
+    np.minimum(fit, cap, out=fit)
+    np.maximum(fit, 0, out=fit)
     return fit
 
 
@@ -108,7 +112,7 @@ def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     """int64[N]: how many whole elements each node could hold. Only for demands that ``fits_one_node``."""
     tasks = demand.ntasks or demand.tasks_each
     copies: Int64 = room[CPUS] // (tasks * demand.cpus_per_task)
-    memory_mib = tasks * demand.memory_per_task_mib or demand.memory_per_node_mib
+    memory_mib = min(tasks * demand.memory_per_task_mib, BEYOND) or demand.memory_per_node_mib
     if demand.whole_memory:
         np.minimum(copies, room[MEMORY_MIB] >= total[MEMORY_MIB], out=copies)
     elif memory_mib:

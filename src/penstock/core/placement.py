@@ -53,9 +53,15 @@ def preference(nodes: Nodes, rank: Int64, room: Int64, demand: Demand) -> Int64:
     """int64[N]: lower is better. Scorers of later policies come in here."""
     devices = (room if demand.wants_gres else nodes.total)[FIRST_POOL:].sum(axis=0)
     key = rank << WEIGHT_SHIFT
-    key += np.clip(devices, 0, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
-    key += np.clip(room[CPUS], 0, (1 << DEVICE_SHIFT) - 1)
+    key += _within(devices, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
+    key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
     return key
+
+
+def _within(amounts: Int64, most: int) -> Int64:
+    """Clipped to 0 ... most; several times faster than np.clip on short arrays."""
+    clipped: Int64 = np.maximum(np.minimum(amounts, most), 0)
+    return clipped
 
 
 def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:

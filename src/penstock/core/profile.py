@@ -132,24 +132,27 @@ class Profile:
         ends = np.unique(np.concatenate((self._end_s, np.array([hold.end_s for hold in self.holds], np.int64))))
         ends = ends[ends > self.now_s]
 
-        def probe(at: int) -> Found | None:
-            start_s = int(ends[at])
-            return attempt(self.room(start_s, start_s + duration_s))
+        tried: dict[int, Found | None] = {}
 
-        # Without holds there would be at least as much everywhere: no success before the first success without them.
-        first = bisect_left(range(len(ends)), True, key=lambda at: attempt(self._after_releases(int(ends[at]))) is not None)
-        if not self.holds:
-            result = probe(first) if first < len(ends) else None
-            return None if result is None else (int(ends[first]), result)
-        settled = int(np.searchsorted(ends, max(hold.start_s for hold in self.holds)))
-        for at in range(first, min(len(ends), settled, first + MAX_PROBES)):
-            result = probe(at)
-            if result is not None:
-                return int(ends[at]), result
-        low = max(first, settled)
-        last = bisect_left(range(low, len(ends)), True, key=lambda at: probe(at) is not None) + low
-        result = probe(last) if last < len(ends) else None
-        return None if result is None else (int(ends[last]), result)
+        def probe(at: int) -> Found | None:
+            if at not in tried:
+                start_s = int(ends[at])
+                tried[at] = attempt(self.room(start_s, start_s + duration_s))
+            return tried[at]
+
+        def probe_without_holds(at: int) -> Found | None:
+            return attempt(self._after_releases(int(ends[at]))) if self.holds else probe(at)
+
+        # Without holds at least as much would be free everywhere: no success before the first success without them.
+        at = bisect_left(range(len(ends)), True, key=lambda at: probe_without_holds(at) is not None)
+        if self.holds:
+            settled = int(np.searchsorted(ends, max(hold.start_s for hold in self.holds)))
+            one_by_one = (between for between in range(at, min(settled, at + MAX_PROBES)) if probe(between) is not None)
+            at = next(one_by_one, max(at, settled))
+            if at >= settled:
+                at += bisect_left(range(at, len(ends)), True, key=lambda later: probe(later) is not None)
+        found = probe(at) if at < len(ends) else None
+        return None if found is None else (int(ends[at]), found)
 
     def _ahead(self, end_s: int) -> int:
         """How many holds begin before ``end_s``."""

@@ -23,9 +23,9 @@ class NodeRecord:
 
     def __post_init__(self) -> None:
         check_gres_counts(f"node {self.name}", self.gres)
-        for what, value in (("cpus", self.cpus), ("memory_mib", self.memory_mib), ("weight", self.weight)):
-            if not 0 <= value <= LARGEST:
-                raise ValueError(f"node {self.name}: {what} is {value}: allowed are 0 to {LARGEST}")
+        for what, value, most in (("cpus", self.cpus, LARGEST), ("memory_mib", self.memory_mib, LARGEST), ("weight", self.weight, 1 << 32)):
+            if not 0 <= value <= most:
+                raise ValueError(f"node {self.name}: {what} is {value}: allowed are 0 to {most}")
 
 
 @dataclass(frozen=True, slots=True)

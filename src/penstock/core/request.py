@@ -84,8 +84,8 @@ class Request:
                     raise ValueError(f"Request: {gres_name(key)} is asked for per node, per task and in total at once: one way is allowed")
 
 
-LARGEST = 1 << 40
-"""Most of any one quantity in a request or on a node: products of two stay far below the end of int64."""
+LARGEST = 1 << 31
+"""Most of any one quantity in a request or on a node: products of two stay below the end of int64."""
 
 
 def check_gres_counts(what: str, counts: GresCounts) -> None:
