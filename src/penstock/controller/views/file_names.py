@@ -1,13 +1,13 @@
 """The standard files of a batch job as views show them: absolute, with every pattern filled in that is known without a node.
 
-What depends on where a task runs (%N %n %s %t) stays as typed, and so does %a of a row that stands for elements which have not started,
-where Slurm shows 4294967294.
+What depends on where a task runs (%N %n %s %t) stays as typed, and so does %a of a row that stands for several elements which have not
+started, where Slurm shows 4294967294.
 """
 
 from __future__ import annotations
 
 from penstock.engine.state import NO_TASK, Job
-from penstock.spec import patterns
+from penstock.spec import arrays, patterns
 
 
 def std_file(job: Job, which: str) -> str:
@@ -34,7 +34,11 @@ def _names(job: Job) -> dict[str, str]:
         "u": job.spec.user,
         "x": job.spec.name,
     }
-    if not job.pending_tasks:
-        names["a"] = str(job.array_task_id if job.array_task_id != NO_TASK else patterns.NO_TASK)
-        names["b"] = str(int(names["a"]) % 10)
+    task = job.array_task_id if job.array_task_id != NO_TASK else patterns.NO_TASK
+    if arrays.count(job.pending_tasks) == 1:
+        task = arrays.first(job.pending_tasks)
+    elif job.pending_tasks:
+        return names
+    names["a"] = str(task)
+    names["b"] = str(task % 10)
     return names

@@ -80,7 +80,7 @@ def _chunks(state: State, notes: Notes, request: InfoRequest, terms: list[Term])
     members = {}
     for name, node in state.nodes.items():
         member = Member(node, held.get(name, facts.EMPTY), notes.load(name))
-        if (wanted is None or name in wanted) and _accepts(request, member):
+        if (wanted is None or name in wanted) and accepts(request, member):
             members[name] = member
     yield PAUSE
     lines: list[Line] = []
@@ -116,7 +116,7 @@ def _column(field: str) -> Callable[[Any, Any], list[str]]:
     return lambda lines, context: [getter(line) for line in lines]
 
 
-def _accepts(request: InfoRequest, member: Member) -> bool:
+def accepts(request: InfoRequest, member: Member) -> bool:
     if request.reasons and not (member.node.reason and (member.node.drain or member.node.down)):
         return False
     if request.dead and not member.number & states.NODE_NOT_RESPONDING:
@@ -141,7 +141,8 @@ def state_matches(number: int, text: str) -> bool:
         return False
     wanted = states.parse_node_state(word)
     if wanted <= states.NODE_BASE:
-        return number & states.NODE_BASE == wanted and not number & states.NODE_DRAIN
+        busy = states.NODE_DRAIN | (states.NODE_COMPLETING if wanted == states.NODE_IDLE else 0)
+        return number & states.NODE_BASE == wanted and not number & busy
     return bool(number & wanted)
 
 
