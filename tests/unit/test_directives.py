@@ -8,6 +8,11 @@ from penstock.spec import directives
 from penstock.spec.directives import ScriptError, check, extract
 
 HEAD = b"#!/bin/sh\n"
+NO_INTERPRETER = (
+    "This does not look like a batch script.  The first\n"
+    "line must start with #! followed by the path to an interpreter.\n"
+    "For instance: #!/bin/sh"
+)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +75,12 @@ def test_the_number_of_words_is_bounded():
     [
         (b"", "Batch script is empty!"),
         (b"  \n\n", "Batch script contains only whitespace!"),
-        (b"echo hi\n", "This does not look like a batch script.  The first\nline must start with #! followed by the path to an interpreter.\nFor instance: #!/bin/sh"),
-        (b"\n#!/bin/sh\n", "This does not look like a batch script.  The first\nline must start with #! followed by the path to an interpreter.\nFor instance: #!/bin/sh"),
+        (b"echo hi\n", NO_INTERPRETER),
+        (b"\n#!/bin/sh\n", NO_INTERPRETER),
         (b"#!/bin/sh\r\necho\r\n", "Batch script contains DOS line breaks (\\r\\n)\ninstead of expected UNIX line breaks (\\n)."),
         (b"#!/bin/sh\n\0", "The Slurm controller does not allow scripts that\ncontain a NULL character '\\0'."),
     ],
-)  # fmt: skip
+)
 def test_scripts_that_are_refused(script, text):
     with pytest.raises(ScriptError) as caught:
         check(script)
@@ -106,4 +111,4 @@ def test_arbitrary_bytes_give_words_or_a_script_error(script):
 @given(st.lists(st.text(st.characters(blacklist_characters="\0\n", blacklist_categories=["Cs"]), min_size=1), max_size=5))
 def test_quoted_words_come_back_as_they_were(words):
     quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
-    assert extract(HEAD + b"#SBATCH " + quoted.encode() + b"\n")[0] == words
+    assert extract(HEAD + b"#SBATCH -J " + quoted.encode() + b"\n")[0] == ["-J", *words]
