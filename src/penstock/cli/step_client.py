@@ -75,6 +75,11 @@ class StepClient:
         return bool(self._streams) and all(stream.finished for stream in self._streams.values())
 
     @property
+    def connected(self) -> bool:
+        """At least one shepherd is on the line."""
+        return any(connection.stream is not None for connection in self._connections.values())
+
+    @property
     def input_full(self) -> bool:
         """Standard input must wait: a node that still takes input has its window full."""
         return any(stream.outbox.full and not stream.finished for stream in self._streams.values())
