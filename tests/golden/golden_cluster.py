@@ -127,7 +127,7 @@ class Cluster:
             elif op == "sstat":
                 chunks = operations.refusing(lambda: sstat(self.state, self.notes, known, 0, running_usage()))
             elif op in self.answers:
-                return self.answers[op]
+                chunks = iter([self.answers[op].encode("utf-8", "surrogateescape")])
             else:
                 raise AssertionError(f"no such operation: {op}")
             for chunk in chunks:

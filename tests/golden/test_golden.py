@@ -74,7 +74,7 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_output(name: str, cluster, golden, capfdbinary) -> None:
-    cluster.answers["ping"] = "box"
+    cluster.answers["ping"] = "Slurmctld(primary) at box is UP\n"
     program, *arguments = shlex.split(FORMS[name])
     status = COMMANDS[program](arguments)
     out, err = capfdbinary.readouterr()

@@ -1,7 +1,7 @@
 """sacct: shows what ran, from the durable records.
 
 Guarantees: default columns, widths, the `+` of cut values and the parsable forms are Slurm's (slurm.md C.1), the window defaults are
-those of C.5, and what submitit reads (`-o JobID,State,NodeList --parsable2 -j ...`) is exact. An unknown field, state, user or id is an error.
+those of C.5, and what submitit reads (`-o JobID,State,NodeList --parsable2 -j ...`) is exact. An unknown field, state or user is an error.
 Assumes that a plain user asks for his own jobs unless ids, nodes, users or -a say otherwise, as Slurm does; root asks for all.
 """
 

@@ -3,18 +3,18 @@
 Keywords are case-insensitive and may be shortened to a unique prefix. What Slurm's scontrol has and this one has not is refused by name; so
 is the interactive mode.
 
-Operations that change (each with `id`, one request per job, so that one that fails does not stop the others; a `!` reply is printed as
-`TEXT for job ID`):
+Operations that change (each with `id`; one request per job, so that one that fails does not stop the others; a `!` reply is printed as
+`TEXT for job ID`); `jobs` is a list of one id as typed, or `jobname=NAME`:
 
-  hold          jobs (or names: [job name]), user: bool (uhold)
-  release       jobs (or names)
-  requeue       jobs, incomplete: bool
-  requeue_hold  jobs, incomplete: bool, special: bool (State=SpecialExit)
+  hold            jobs, user_hold: bool (uhold)
+  release         jobs
+  requeue         jobs
+  requeue_hold    jobs, special: bool (State=SpecialExit)
   suspend resume  jobs
-  update_job    jobs, keys: ["TimeLimit=10", "Nice+=5", ...] with Slurm's full key names
-  update_node   nodes: hostlist, keys: ["State=DRAIN", "Reason=...", ...]
+  update_job      jobs, keys: ["TimeLimit=10", "TimeLimit+=5", ...] with Slurm's full key names
+  update_node     nodes: a list of hostlists, keys: ["State=DRAIN", "Reason=...", ...]
 
-Reading: `ping` (reply: the controller's host name), `batch_script` {jobs: [id]} (reply: the script), and the show_* and json_* views.
+Reading: `ping` (a chunk, ready to print), `batch_script` {job} (chunks: the script), and the show_* and json_* views.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def _each_job(op: str, load: str, **more: object) -> Callable[[Options, list[str
         for word in words:
             name, mark, value = word.partition("=")
             if mark and name.lower() in ("jobname", "name"):
-                status |= _change(given, {"op": op, **extra, "names": [value]}, f"job {value}", load)
+                status |= _change(given, {"op": op, **extra, "jobs": [f"jobname={value}"]}, f"job {value}", load)
                 continue
             if mark and name.lower() == "state" and op == "requeue_hold":
                 if value.lower() not in ("specialexit", "se"):
@@ -272,8 +272,7 @@ def _each_job(op: str, load: str, **more: object) -> Callable[[Options, list[str
                 extra["special"] = True
                 continue
             if word.lower() == "incomplete" and op.startswith("requeue"):
-                extra["incomplete"] = True
-                continue
+                return _say(given, f"{PROGRAM}: error: {word} is not supported by this version of Penstock")
             for text in id_texts(word):
                 status |= _change(given, {"op": op, **extra, "jobs": [text]}, f"job {text}", load)
         return status
@@ -366,7 +365,7 @@ def _send_node_update(given: Options, target: str, keys: list[str]) -> int:
     if state in NEED_REASON and not any(key.startswith("Reason=") and key != "Reason=" for key in keys):
         return _say(given, "You must specify a reason when DOWNING or DRAINING a node. Request denied")
     try:
-        lite.request({"op": "update_node", "id": lite.new_id(), "nodes": target, "keys": keys})
+        lite.request({"op": "update_node", "id": lite.new_id(), "nodes": [target], "keys": keys})
     except lite.Refused as error:
         return _say(given, *([f"{PROGRAM}: error: {error.detail}"] if error.detail else []), f"slurm_update error: {error.text}")
     return 0
@@ -377,11 +376,10 @@ def _send_node_update(given: Options, target: str, keys: list[str]) -> int:
 
 def _ping(given: Options, words: list[str]) -> int:
     try:
-        host = lite.request({"op": "ping"}, retry_for_s=0.0)
+        lite.request({"op": "ping"}, on_chunk=write, retry_for_s=0.0)
     except (lite.Unreachable, lite.Refused):
-        write(f"Slurmctld(primary) at {os.uname().nodename} is DOWN\n")
+        write(f"Slurmctld(primary) at {os.uname().nodename.partition('.')[0]} is DOWN\n")
         return 1
-    write(f"Slurmctld(primary) at {host} is UP\n")
     return 0
 
 
@@ -412,10 +410,12 @@ def _write(given: Options, words: list[str]) -> int:
     ids = id_texts(words[1])
     if len(ids) != 1:
         return _say(given, f"{PROGRAM}: error: one job id is needed: {words[1][:64]}")
+    pieces: list[str] = []
     try:
-        script = lite.request({"op": "batch_script", "jobs": ids}).encode("utf-8", "surrogateescape")
+        lite.request({"op": "batch_script", "job": ids[0]}, on_chunk=pieces.append)
     except lite.Refused as error:
         return _say(given, f"job script retrieval failed: {error.text}")
+    script = "".join(pieces).encode("utf-8", "surrogateescape")
     target = words[2] if len(words) > 2 else f"slurm-{ids[0]}.sh"
     if target == "-":
         sys.stdout.buffer.write(script)
@@ -448,8 +448,8 @@ def _wait_job(given: Options, words: list[str]) -> int:
 
 COMMANDS: dict[str, tuple[int, int | None, Callable[[Options, list[str]], int]]] = {
     "errnumstr": (1, 1, _errnumstr),
-    "hold": (1, None, _each_job("hold", "slurm_suspend error", user=False)),
-    "holdu": (1, None, _each_job("hold", "slurm_suspend error", user=True)),
+    "hold": (1, None, _each_job("hold", "slurm_suspend error", user_hold=False)),
+    "holdu": (1, None, _each_job("hold", "slurm_suspend error", user_hold=True)),
     "ping": (0, 0, _ping),
     "release": (1, None, _each_job("release", "slurm_suspend error")),
     "requeue": (1, None, _each_job("requeue", "")),
@@ -457,7 +457,7 @@ COMMANDS: dict[str, tuple[int, int | None, Callable[[Options, list[str]], int]]]
     "resume": (1, None, _each_job("resume", "")),
     "show": (1, None, _show),
     "suspend": (1, None, _each_job("suspend", "")),
-    "uhold": (1, None, _each_job("hold", "slurm_suspend error", user=True)),
+    "uhold": (1, None, _each_job("hold", "slurm_suspend error", user_hold=True)),
     "update": (1, None, _update),
     "version": (0, 0, _version),
     "wait_job": (1, 1, _wait_job),

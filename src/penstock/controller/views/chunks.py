@@ -27,7 +27,9 @@ _SEPARATORS = {0x1E: "?", 0x1F: "?"}
 class Notes(Protocol):
     """What the planner knows and State does not: it is recomputed all the time and never stored."""
 
-    now_ms: int
+    @property
+    def now_ms(self) -> int:
+        """The time of the reply."""
 
     def reason(self, job: Job) -> str:
         """Why a pending job waits: Resources, Priority, Dependency, BeginTime, JobHeldUser, ..."""
@@ -39,7 +41,7 @@ class Notes(Protocol):
         """Hostlist of the nodes that a pending job is planned on, or ""."""
 
     def load(self, node: str) -> tuple[int, int]:
-        """(load average in hundredths, free memory in MiB) of a node; (-1, -1): not known."""
+        """(load average in hundredths, free memory in MiB) of a node; negative: not known."""
 
 
 def encode(columns: Sequence[Sequence[str]]) -> bytes:
