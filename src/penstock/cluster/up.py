@@ -70,8 +70,6 @@ def describe(folder: ClusterFolder, request: Request) -> ClusterFile:
         before = None
     if before is not None and request.nodes is request.cpus is request.memory is request.gpus is None:
         return before
-    if before is not None and any(process.role == "agent" for process in find(folder.path)):
-        raise FolderError(f"the cluster in {folder.path} is up: `penstock down --dir {folder.path}` first, then change its nodes")
     count = request.nodes or 1
     if not 1 <= count <= MAX_NODES:
         raise FolderError(f"--nodes {count}: 1 to {MAX_NODES} are allowed")
@@ -85,7 +83,10 @@ def describe(folder: ClusterFolder, request: Request) -> ClusterFile:
         raise FolderError(str(error)) from error
     host = socket.gethostname().partition(".")[0]
     names = [host] if count == 1 else [f"node{i}" for i in range(count)]
-    return ClusterFile(nodes=tuple(NodeSpec(name, cpus, memory_mib, gpus) for name in names))
+    cluster = ClusterFile(nodes=tuple(NodeSpec(name, cpus, memory_mib, gpus) for name in names))
+    if before not in (None, cluster) and any(process.role == "agent" for process in find(folder.path)):
+        raise FolderError(f"the cluster in {folder.path} is up: `penstock down --dir {folder.path}` first, then change its nodes")
+    return cluster
 
 
 def measured_memory_mib() -> int:

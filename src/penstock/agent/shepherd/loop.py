@@ -49,6 +49,7 @@ class Shepherd:
 
     def __init__(self, node: str, node_dir: str, agent_socket: str, hierarchies: Hierarchies) -> None:
         self._node = node
+        self._cluster_dir = node_dir.removesuffix(f"/nodes/{node}")
         self._agent_socket = agent_socket
         self._boot = folder.boot_id()
         self._berth = folder.Berth(node_dir)
@@ -102,7 +103,7 @@ class Shepherd:
         self._berth.remove()
 
     def _title(self, what: str) -> None:
-        setproctitle(f"penstock shepherd {what} node {self._node}")
+        setproctitle(f"penstock shepherd --dir {self._cluster_dir} --node {self._node} {what}")
 
     # --- waiting
 

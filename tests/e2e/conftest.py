@@ -1,0 +1,108 @@
+"""Real clusters for the end-to-end suite: real processes, a folder of its own for each, gone afterwards."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COMMAND_LIMIT_S = 60
+WAIT_LIMIT_S = 30
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Cluster:
+    """A cluster that `penstock up` started; its commands run with a clean environment in `work`."""
+
+    folder: Path
+    work: Path
+    options: tuple[str, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: os.environ[key] for key in ("HOME", "USER", "LOGNAME", "LANG", "TMPDIR") if key in os.environ}
+        return {**kept, "PATH": f"{BIN}:/usr/bin:/bin", "PENSTOCK_DIR": str(self.folder)}
+
+    def start(self, *words: str, **more: object) -> subprocess.Popen[str]:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(words, cwd=self.work, env=self.environment, text=True, **{**streams, **more})
+
+    def run(self, *words: str, status: int | None = 0) -> str:
+        """Standard output; fails the test unless the command ends with `status` (None: any)."""
+        done = self.attempt(*words)
+        assert status is None or done.returncode == status, f"{words} exited with {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, cwd=self.work, env=self.environment, input=stdin or "", capture_output=True, text=True, timeout=COMMAND_LIMIT_S
+        )
+
+    def submit(self, *words: str) -> str:
+        """The job id that sbatch prints."""
+        return self.run("sbatch", "--parsable", *words).strip()
+
+    def up(self) -> None:
+        self.run("penstock", "up", "--dir", str(self.folder), "--detach", *self.options)
+
+    def processes(self, *roles: str) -> list[tuple[str, int]]:
+        """(role, pid) of this cluster's processes."""
+        from penstock.cluster.processes import find
+
+        return [(process.role, process.pid) for process in find(str(self.folder)) if not roles or process.role in roles]
+
+    def state(self, job: str) -> str:
+        return self.run("sacct", "-n", "-X", "-P", "-o", "State", "-j", job).strip()
+
+    def wait_state(self, job: str, *states: str) -> str:
+        """Until every record of the job is in one of the states."""
+        return wait_for(lambda: (text := self.state(job)) and set(text.split("\n")) <= set(states) and text, f"{job} in {states}")
+
+    def wait_file(self, name: str, content: str = "") -> str:
+        """Until the file exists with this text in it."""
+        path = self.work / name
+        return wait_for(lambda: path.exists() and content in path.read_text() and (path.read_text() or "empty"), f"{content!r} in {name}")
+
+
+def wait_for(condition: Callable[[], object], what: str, limit_s: float = WAIT_LIMIT_S) -> object:
+    """Polls until the condition is true; the test fails with `what` after the limit."""
+    deadline_s = time.monotonic() + limit_s
+    while time.monotonic() < deadline_s:
+        value = condition()
+        if value:
+            return value
+        pause()
+    pytest.fail(f"waited {limit_s:.0f} s in vain for {what}")
+
+
+def pause() -> None:
+    """Between two looks at a condition; nothing is assumed to have happened meanwhile."""
+    subprocess.run(["sleep", "0.05"], check=True)
+
+
+@contextlib.contextmanager
+def running(folder: Path, *options: str) -> Iterator[Cluster]:
+    """A cluster for the duration of a block."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    cluster = Cluster(folder / "cluster", work, options)
+    cluster.up()
+    try:
+        yield cluster
+    finally:
+        cluster.run("penstock", "down", "--dir", str(cluster.folder), status=None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes of 4 CPUs, shared by the tests that only run jobs."""
+    with running(tmp_path_factory.mktemp("e2e") / "shared", "--nodes", "2", "--cpus", "4", "--memory", "4G", "--gpus", "h100:2") as made:
+        yield made
