@@ -22,13 +22,13 @@ from penstock.core.view import Int64, View
 class Budget:
     """Bounds of one pass.
 
-    slice_cells    yield after about so many (nodes times resources times tests); 2**20 is a few milliseconds
+    slice_cells    yield after about so many matrix cells (nodes times resources, summed over tests); 2**19 is about two milliseconds
     max_starts     at most so many starts in one plan; then the plan is not ``complete``
     max_tests      at most so many placement attempts; then the plan is not ``complete``
     reservations   blocked jobs of each partition that get a reservation: 1 is EASY, a large number is conservative
     """
 
-    slice_cells: int = 1 << 20
+    slice_cells: int = 1 << 19
     max_starts: int = 4_096
     max_tests: int = 100_000
     reservations: int = 1
@@ -56,6 +56,7 @@ def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = 
     book = Book(view)
     yielded = 0
     complete = True
+    yield policy.tests
     while queue:
         if policy.tests >= budget.max_tests or len(book.starts) >= budget.max_starts:
             complete = False
