@@ -16,6 +16,7 @@ import time
 import msgspec
 
 from penstock.cluster.processes import find, stop
+from penstock.config.cluster import warning_lines
 from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, FolderError, NodeSpec
 from penstock.config.reader import read
 from penstock.spec.errors import SpecError
@@ -116,8 +117,8 @@ def _from_slurm_conf(folder: ClusterFolder) -> ClusterFile:
         nodes.append(NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), text))
     if not nodes:
         raise FolderError(f"{folder.slurm_conf}: no NodeName line has NodeHostname={here[1]} (this machine) or localhost")
-    for warning in config.warnings:
-        print(f"penstock: warning: {warning}", file=sys.stderr)
+    for line in warning_lines(config):
+        print(f"penstock: warning: {line}", file=sys.stderr)
     return ClusterFile(name=str(config.parameters["ClusterName"] or "penstock"), nodes=tuple(nodes))
 
 

@@ -30,12 +30,16 @@ class Committer:
         self._call_soon = call_soon
         self._done = done
         self._full = full
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Batch | Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
     def begin(self, batch: Batch) -> None:
         self._queue.put(batch)
+
+    def maintain(self, work: Callable[[], object]) -> None:
+        """Work on the store between two commits: pruning."""
+        self._queue.put(work)
 
     def stop(self) -> None:
         """After what was begun is durable."""
@@ -43,14 +47,23 @@ class Committer:
         self._thread.join()
 
     def _run(self) -> None:
-        while (batch := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
             try:
-                self._commit(batch)
+                if not isinstance(item, Batch):
+                    self._maintain(item)
+                    continue
+                self._commit(item)
             except StoreError as error:
                 log.critical("commit failed, exiting: %s", error)
                 logging.shutdown()
                 os._exit(FATAL_EXIT)
-            self._call_soon(self._done, batch.events[-1][0])
+            self._call_soon(self._done, item.events[-1][0])
+
+    def _maintain(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except StoreFull as error:
+            log.warning("pruning was put off: %s", error)
 
     def _commit(self, batch: Batch) -> None:
         told = False

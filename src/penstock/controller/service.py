@@ -40,6 +40,13 @@ SLICE_S = 0.004
 CHEAP_PASS_S = 0.005
 """A pass that took longer rests as long as it ran, so that planning takes at most half of the processor."""
 LOG_BYTES = 8 << 20
+MAINTAIN_S = 30.0
+FEED_KEEP = 200_000
+"""Events that the feed keeps at least; older ones are pruned."""
+HISTORY_KEEP_MS = 400 * 86_400_000
+"""Accounting of jobs that ended longer ago than this is pruned."""
+PRUNE_MAX = 1_000
+"""Rows that one round of pruning deletes at most of each kind."""
 BLOB_CACHE = 256
 
 log = logging.getLogger("penstock.controller")
@@ -65,6 +72,7 @@ class Service:
         self._rest_until_s = 0.0
         self._blobs: dict[bytes, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._maintain_at_s = loop.time() + MAINTAIN_S
         self._servers: list[asyncio.AbstractServer] = []
         self._stopping = False
 
@@ -185,9 +193,17 @@ class Service:
         at_ms = now_ms()
         self.reactor.tick(at_ms)
         self._check_disk()
+        if self._loop.time() >= self._maintain_at_s:
+            self._maintain_at_s = self._loop.time() + MAINTAIN_S
+            self._committer.maintain(self._prune)
         self._touch()
         wake_s = (self.reactor.next_wake_ms(at_ms) - at_ms) / 1000
         self._timer = self._loop.call_later(max(0.005, wake_s), self._tick)
+
+    def _prune(self) -> None:
+        """In the commit thread."""
+        self.store.prune_feed(self.reactor.durable_seq - FEED_KEEP, 50 * PRUNE_MAX)
+        self.store.prune_history(now_ms() - HISTORY_KEEP_MS, PRUNE_MAX)
 
     def _check_disk(self) -> None:
         low = self.store.low_water()
