@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
+import termios
 
 import pytest
 from fake_cluster import Command, FakeCluster
@@ -92,6 +95,36 @@ def test_layout_has_slurms_form(cluster):
         done.out.decode()
         == "Job step layout:\n\t3 tasks, 2 nodes (n1,n2)\n\n\tNode 0 (n1), 2 task(s): 0 1 \n\tNode 1 (n2), 1 task(s): 2 \n"
     )
+
+
+def test_quiet_is_stronger_than_verbose(cluster):
+    srun = step(cluster, *READS)
+    reader = start(cluster, "sattach", "-v", "-Q", "7.0")
+    both(srun, reader, lambda: b"ready" in reader.out)
+    reader.process.send_signal(signal.SIGTERM)
+    assert reader.finish().err == b""
+
+
+def test_pty_passes_keys_and_bytes_as_they_are(cluster):
+    """--pty: the local terminal is raw while attached, output is neither labelled nor put together from lines."""
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    srun = step(cluster, *READS)
+    reader = start(cluster, "sattach", "-l", "--pty", "7.0", stdin=slave)
+    both(srun, reader, lambda: b"ready" in reader.out)
+    assert not termios.tcgetattr(slave)[3] & (termios.ECHO | termios.ICANON)
+    os.write(master, b"\x03key\n")
+    both(srun, reader, lambda: not reader.pipes and reader.process.poll() is not None)
+    assert reader.out == b"ready 0\n0 got:\x03key\n"
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_help_usage_version(cluster):
+    assert b"--output-filter" in start(cluster, "sattach", "--help").finish().out
+    assert b"sattach" in start(cluster, "sattach", "--usage").finish().out
+    assert start(cluster, "sattach", "--version").finish().out.startswith(b"slurm ")
 
 
 @pytest.mark.parametrize(

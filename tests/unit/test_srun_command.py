@@ -69,8 +69,9 @@ def test_the_step_request_says_what_was_asked_for(srun):
 
 
 def test_exclusive_overlap_relative_and_no_devices_are_sent(srun):
-    done = srun("--exclusive", "--overlap", "-r1", "--gres=none", "true").finish()
+    done = srun("--exclusive", "--overlap", "--whole", "-r1", "--gres=none", "true").finish()
     (fields,) = done.cluster.asked("step_create")
+    assert fields["whole"] is True
     assert (fields["exclusive"], fields["overlap"], fields["relative"], fields["gres"]) == (True, True, 1, ["none"])
 
 
