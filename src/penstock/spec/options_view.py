@@ -11,6 +11,7 @@ FEDERATION = "there are no federations yet"
 ONE_CLUSTER = "there is only the local cluster"
 NO_LICENSES = "licences are not counted yet"
 LATER = "not in this version"
+SAYS_ALL = "there is nothing more to say"
 
 SQUEUE = (
     ("account", "A", VALUE, "", "*", "SQUEUE_ACCOUNT", YES, "test_squeue"),
@@ -34,7 +35,7 @@ SQUEUE = (
     ("long", "l", FLAG, "", "*", "", YES, "test_squeue"),
     ("me", "", FLAG, "", "*", "", YES, "test_squeue"),
     ("name", "n", VALUE, "", "*", "SQUEUE_NAMES", YES, "test_squeue"),
-    ("noconvert", "", FLAG, "", "*", "", YES, "test_squeue"),
+    ("noconvert", "", FLAG, "", "*", "", NO, "sizes are shown converted; sacct has --noconvert"),
     ("nodelist", "w", VALUE, "", "*", "", YES, "test_squeue"),
     ("nodes", "", VALUE, "nodelist", "*", "", YES, "test_squeue"),
     ("noheader", "h", FLAG, "", "*", "", YES, "test_squeue"),
@@ -54,7 +55,7 @@ SQUEUE = (
     ("usage", "", FLAG, "", "*", "", YES, "test_squeue"),
     ("user", "u", VALUE, "", "*", "SQUEUE_USERS", YES, "test_squeue"),
     ("users", "", VALUE, "user", "*", "", YES, "test_squeue"),
-    ("verbose", "v", FLAG, "", "*", "", YES, "test_squeue"),
+    ("verbose", "v", FLAG, "", "*", "", WARN, SAYS_ALL),
     ("version", "V", FLAG, "", "*", "", YES, "test_squeue"),
     ("yaml", "", MAYBE, "", "*", "", NO, "use --json"),
 )
@@ -86,7 +87,7 @@ SINFO = (
     ("states", "t", VALUE, "", "*", "", YES, "test_sinfo"),
     ("summarize", "s", FLAG, "", "*", "", YES, "test_sinfo"),
     ("usage", "", FLAG, "", "*", "", YES, "test_sinfo"),
-    ("verbose", "v", FLAG, "", "*", "", YES, "test_sinfo"),
+    ("verbose", "v", FLAG, "", "*", "", WARN, SAYS_ALL),
     ("version", "V", FLAG, "", "*", "", YES, "test_sinfo"),
     ("yaml", "", MAYBE, "", "*", "", NO, "use --json"),
 )
@@ -141,7 +142,7 @@ SACCT = (
     ("units", "", VALUE, "", "*", "", YES, "test_sacct"),
     ("usage", "", FLAG, "", "*", "", YES, "test_sacct"),
     ("user", "u", VALUE, "", "*", "", YES, "test_sacct"),
-    ("verbose", "v", FLAG, "", "*", "", YES, "test_sacct"),
+    ("verbose", "v", FLAG, "", "*", "", WARN, SAYS_ALL),
     ("version", "V", FLAG, "", "*", "", YES, "test_sacct"),
     ("wckeys", "W", VALUE, "", "*", "", YES, "test_sacct"),
     ("whole-hetjob", "", MAYBE, "", "*", "", WARN, "there are no heterogeneous jobs"),
@@ -162,7 +163,7 @@ SSTAT = (
     ("pidformat", "i", FLAG, "", "*", "", YES, "test_sstat"),
     ("steps", "", VALUE, "jobs", "*", "", YES, "test_sstat"),
     ("usage", "", FLAG, "", "*", "", YES, "test_sstat"),
-    ("verbose", "v", FLAG, "", "*", "", YES, "test_sstat"),
+    ("verbose", "v", FLAG, "", "*", "", WARN, SAYS_ALL),
     ("version", "V", FLAG, "", "*", "", YES, "test_sstat"),
     ("yaml", "", MAYBE, "", "*", "", NO, LATER),
 )
