@@ -61,7 +61,6 @@ HELP = {
     "jobs": ("JOBS", "these jobs only"),
     "json": ("", "JSON output"),
     "kill_command": ("SIGNAL", "signal the command when the allocation is revoked (TERM; HUP for a shell)"),
-    "kill_command": ("SIGNAL", "signal for the command when the allocation is taken away"),
     "kill_on_bad_exit": ("0|1", "end the step when a task fails"),
     "kill_on_invalid_dep": ("yes|no", "cancel the job when its dependency can never be met"),
     "label": ("", "prefix each line with its task"),
