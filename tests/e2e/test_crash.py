@@ -89,7 +89,7 @@ def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
         orphans = orphaned(cluster)
         print(
             f"\n{sum(kills.values())} kills {dict(kills)}, seed {SEED}: {len(acknowledged)} jobs acknowledged, {len(accounts)} in sacct, "
-            f"{sum(runs.values())} runs; lost {len(lost)}, ids given twice {len(given_twice)}, doubled {len(doubled)}, orphans {len(orphans)}"
+            f"{sum(runs.values())} runs; lost {len(lost)}, given twice {len(given_twice)}, doubled {len(doubled)}, orphans {len(orphans)}"
         )
         assert not any(client.refused for client in clients), clients[0].refused[:1] + clients[1].refused[:1]
         assert (lost, given_twice, doubled, unproven, wrong_code, strange, orphans) == ([], [], [], [], [], {}, [])
