@@ -27,7 +27,6 @@ from penstock.controller.mail import send_mail
 from penstock.controller.reading import Reading
 from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
-from penstock.engine import events as e
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import load
 from penstock.spec.errors import SlurmError
@@ -252,20 +251,7 @@ class Service:
     async def start(self) -> None:
         """Take office, open the sockets."""
         reactor = self.reactor
-        at_ms = reactor.now(now_ms())
-        config = read_config(self._folder)
-        if config != reactor.state.config or reactor.state.seq == 0:
-            reactor.propose(e.Configured(at_ms, config))
-        reactor.propose(e.EpochBegun(at_ms, reactor.state.counters.epoch + 1))
-        for node in list(reactor.state.nodes.values()):
-            if node.responding:
-                reactor.propose(e.NodeChanged(at_ms, node.name, responding=False))
-        known = self._folder.node_names()
-        for name in [name for name in reactor.state.nodes if name not in known and not reactor.indexes.node_jobs.get(name)]:
-            reactor.propose(e.NodeRemoved(at_ms, name))
-        for job in reactor.state.jobs.values():
-            if job.spec.interactive and job.state == 0:
-                reactor.orphaned(job.id, at_ms)
+        reactor.take_office(read_config(self._folder), self._folder.node_names(), now_ms())
         runtime = self._folder.runtime()
         mode = 0o666 if os.getuid() == 0 else 0o600
         self._servers.append(await self._listen(self.gateway.connect, f"{runtime}/ctl.sock", mode))

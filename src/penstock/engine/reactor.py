@@ -10,7 +10,7 @@ meanwhile is not started. Controller and simulator drive this very class.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 from penstock.core.plan import Plan
@@ -24,7 +24,7 @@ from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
-from penstock.engine.state import CANCELLED, PENDING, Job, State
+from penstock.engine.state import CANCELLED, PENDING, ClusterConfig, Job, State
 from penstock.spec import arrays
 from penstock.spec.dependency import parse
 from penstock.store.base import Batch
@@ -84,6 +84,25 @@ class Reactor:
         self._orphans: dict[int, int] = {}
         self.requests = Requests(self)
         self.nodes = NodeSessions(self)
+
+    # --- office ---
+
+    def take_office(self, config: ClusterConfig, known: Container[str], now_ms: int) -> None:
+        """The first events of a new controller: the configuration, a new epoch, no session yet; nodes that are not `known` any more and
+        hold nothing are forgotten."""
+        now_ms = self.now(now_ms)
+        state = self.state
+        if config != state.config or state.seq == 0:
+            self.propose(e.Configured(now_ms, config))
+        self.propose(e.EpochBegun(now_ms, state.counters.epoch + 1))
+        for node in list(state.nodes.values()):
+            if node.responding:
+                self.propose(e.NodeChanged(now_ms, node.name, responding=False))
+        for name in [name for name in state.nodes if name not in known and not self.indexes.node_jobs.get(name)]:
+            self.propose(e.NodeRemoved(now_ms, name))
+        for job in state.jobs.values():
+            if job.spec.interactive and job.state == PENDING:
+                self.orphaned(job.id, now_ms)
 
     # --- events ---
 
