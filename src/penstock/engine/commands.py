@@ -40,7 +40,7 @@ def targets(state: State, indexes: Indexes, text: str) -> list[Target]:
         raise SlurmError(err.ESLURM_INVALID_JOB_ID) from error
     found = []
     if parsed.tasks:
-        for job in indexes.unfinished_of(parsed.job_id):
+        for job in indexes.rows_of(parsed.job_id):
             if job.array_task_id >= 0:
                 if arrays.contains(parsed.tasks, job.array_task_id):
                     found.append(Target(job))
@@ -49,7 +49,7 @@ def targets(state: State, indexes: Indexes, text: str) -> list[Target]:
                 if wanted:
                     found.append(Target(job, () if wanted == job.pending_tasks else wanted))
     else:
-        rows = indexes.unfinished_of(parsed.job_id)
+        rows = indexes.rows_of(parsed.job_id)
         own = state.jobs.get(parsed.job_id)
         if own is not None and own.array_job_id and own.array_job_id != own.id:
             rows = [own]

@@ -28,7 +28,7 @@ def resolve(state: State, indexes: Indexes, text: str, spec: JobSpec, job_id: in
         for parent in condition.parents():
             if parent == job_id or reaches(state, parent, job_id):
                 raise SlurmError(err.ESLURM_CIRCULAR_DEPENDENCY if parent in state.jobs else err.ESLURM_DEPENDENCY)
-            known = bool(indexes.unfinished_of(parent))
+            known = bool(indexes.rows_of(parent))
             if not known and (parent >= state.counters.next_job_id or condition.kind in ("afterok", "afternotok", "aftercorr")):
                 raise SlurmError(err.ESLURM_DEPENDENCY)
     return format_dependency(dependency)
@@ -76,15 +76,29 @@ def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int
         return OPEN if earlier else MET
     verdicts = []
     for parent in condition.targets:
-        rows = indexes.unfinished_of(parent.job_id)
+        corresponding = condition.kind == "aftercorr" and job.array_task_id >= 0
+        if parent.job_id in indexes.array_rows and parent.task_id is None and not corresponding and condition.kind != "after":
+            verdicts.append(_judge_array(indexes, condition.kind, parent.job_id))
+            continue
+        rows = indexes.rows_of(parent.job_id)
         if parent.task_id is not None:
             rows = [row for row in rows if _is_task(row, parent.task_id)]
-        if condition.kind == "aftercorr" and job.array_task_id >= 0:
+        if corresponding:
             rows = [row for row in rows if _is_task(row, job.array_task_id)]
         verdicts.append(_judge_rows(indexes.clock_ms, condition, parent.minutes, rows))
     if NEVER in verdicts:
         return NEVER
     return OPEN if OPEN in verdicts else MET
+
+
+def _judge_array(indexes: Indexes, kind: str, array_id: int) -> int:
+    """The whole array at once, without a look at each row."""
+    unfinished, bad = array_id in indexes.open_rows, array_id in indexes.bad_rows
+    if kind == "afternotok":
+        return MET if bad else OPEN if unfinished else NEVER
+    if kind in ("afterok", "aftercorr") and bad:
+        return NEVER
+    return OPEN if unfinished else MET
 
 
 def _is_task(row: Job, task_id: int) -> bool:

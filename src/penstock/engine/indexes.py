@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
 from penstock.core.plan import Share
 from penstock.core.request import UNLIMITED_S
 from penstock.engine.apply import Changes
-from penstock.engine.state import PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
+from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
+
+K = TypeVar("K", int, tuple[int, str])
 
 FOREVER_S = 1 << 40
 """The end of a job without a time limit, in the planner's seconds: far beyond any window."""
@@ -34,6 +37,7 @@ class Indexes:
         "_seen_parents",
         "active_elements",
         "array_rows",
+        "bad_rows",
         "clock_ms",
         "columns",
         "dependents",
@@ -42,8 +46,9 @@ class Indexes:
         "gpu_holder",
         "job_count",
         "node_jobs",
-        "node_steps",
+        "open_rows",
         "same_name",
+        "singletons",
         "state",
         "steps_of",
     )
@@ -58,6 +63,12 @@ class Indexes:
         self.array_rows: dict[int, dict[int, None]] = {}
         self.active_elements: dict[int, dict[int, None]] = {}
         """Array id -> elements that hold resources."""
+        self.open_rows: dict[int, dict[int, None]] = {}
+        """Array id -> its rows that have not finished."""
+        self.bad_rows: dict[int, dict[int, None]] = {}
+        """Array id -> its rows that ended other than COMPLETED."""
+        self.singletons: dict[tuple[int, str], dict[int, None]] = {}
+        """(uid, name) -> jobs that wait as singletons."""
         self.same_name: dict[tuple[int, str], dict[int, None]] = {}
         """(uid, name) -> jobs that have not finished: singleton."""
         self.node_jobs: dict[str, dict[int, None]] = {}
@@ -155,11 +166,10 @@ class Indexes:
         if job.array_job_id:
             self._array_of[job.id] = job.array_job_id
             self.array_rows.setdefault(job.array_job_id, {})[job.id] = None
-            active = self.active_elements.setdefault(job.array_job_id, {})
-            if job.active:
-                active[job.id] = None
-            else:
-                active.pop(job.id, None)
+            _keep(self.active_elements, job.array_job_id, job.id, job.active)
+            _keep(self.open_rows, job.array_job_id, job.id, not job.finished)
+            _keep(self.bad_rows, job.array_job_id, job.id, job.finished and job.state != COMPLETED)
+        _keep(self.singletons, key, job.id, job.state == PENDING and "singleton" in job.dependency)
         parents = parent_ids(job.dependency) if job.dependency and job.state == PENDING else ()
         before = self._seen_parents.get(job.id, ())
         if parents != before:
@@ -268,9 +278,9 @@ class Indexes:
         if array_id:
             rows = self.array_rows[array_id]
             rows.pop(job_id, None)
+            _keep(self.bad_rows, array_id, job_id, False)
             if not rows:
                 del self.array_rows[array_id]
-                self.active_elements.pop(array_id, None)
         self.steps_of.pop(job_id, None)
 
     def became_eligible(self, now_ms: int) -> list[int]:
@@ -285,8 +295,8 @@ class Indexes:
                 self._pending(job)
         return due
 
-    def unfinished_of(self, array_or_job_id: int) -> list[Job]:
-        """The rows that an id names: the job itself, or all rows of the array."""
+    def rows_of(self, array_or_job_id: int) -> list[Job]:
+        """The rows that an id names, ended or not: the job itself, or all rows of the array. Linear in them."""
         rows = self.array_rows.get(array_or_job_id)
         ids = list(rows) if rows else [array_or_job_id]
         return [self.state.jobs[i] for i in ids if i in self.state.jobs]
@@ -296,13 +306,24 @@ class Indexes:
         return {
             "dependents": {k: sorted(v) for k, v in self.dependents.items() if v},
             "arrays": {k: sorted(v) for k, v in self.array_rows.items()},
-            "active": {k: sorted(v) for k, v in self.active_elements.items() if v},
+            "active": {k: sorted(v) for k, v in self.active_elements.items()},
+            "open": {k: sorted(v) for k, v in self.open_rows.items()},
+            "bad": {k: sorted(v) for k, v in self.bad_rows.items()},
+            "singletons": {k: sorted(v) for k, v in self.singletons.items()},
             "names": {k: sorted(v) for k, v in self.same_name.items() if v},
             "nodes": {k: sorted(v) for k, v in self.node_jobs.items() if v},
             "gpus": dict(sorted(self.gpu_holder.items())),
             "steps": {k: sorted(v) for k, v in self.steps_of.items()},
             "pending": dict(sorted(self._columns_pending.items())),
         }
+
+
+def _keep(index: dict[K, dict[int, None]], key: K, job_id: int, wanted: bool) -> None:
+    """Put the job under the key or take it away; a key without jobs is gone."""
+    if wanted:
+        index.setdefault(key, {})[job_id] = None
+    elif key in index and index[key].pop(job_id, 0) is None and not index[key]:
+        del index[key]
 
 
 def pool_of(gpu_type: str) -> str:

@@ -123,9 +123,9 @@ class Notes:
         ran = times.format_duration(max(0, job.end_ms - job.start_ms) // 1000)
         code = job.wait_status >> 8
         if job.array_job_id and "ARRAY_TASKS" not in types:
-            rows = self._indexes.unfinished_of(job.array_job_id)
-            if any(not row.finished for row in rows):
+            if job.array_job_id in self._indexes.open_rows:
                 return
+            rows = self._indexes.rows_of(job.array_job_id)
             word = "Failed" if any(row.state not in (COMPLETED, CANCELLED) for row in rows) else "Ended"
             subject = f"Slurm Array Summary Job_id={job.array_job_id}_* ({job.array_job_id}) Name={job.spec.name} {word}, "
             worst_code = max(row.wait_status >> 8 for row in rows)

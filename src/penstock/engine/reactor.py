@@ -211,7 +211,11 @@ class Reactor:
         while finished and finished[0][0] + age_ms <= now_ms and len(due) < PURGE_MAX:
             _, job_id = finished.popleft()
             job = self.state.jobs.get(job_id)
-            if job is not None and job.finished and job.end_ms + age_ms <= now_ms and not self.indexes.dependents.get(job_id):
+            if job is None or not job.finished or job.end_ms + age_ms > now_ms:
+                continue
+            if self._awaited(job):
+                finished.append((now_ms, job_id))
+            else:
                 due.append(job_id)
         if due:
             self.propose(e.JobsPurged(now_ms, tuple(due)))
@@ -223,6 +227,12 @@ class Reactor:
         self._tick_after(now_ms)
         self.requests.tick(now_ms)
         self.nodes.tick(now_ms)
+
+    def _awaited(self, job: Job) -> bool:
+        """How it ended still matters to a dependent job or a waiting client: it stays."""
+        key = job.array_job_id or job.id
+        dependents = self.indexes.dependents
+        return bool(dependents.get(job.id) or dependents.get(key)) or self.requests.waits_for(key)
 
     def _tick_after(self, now_ms: int) -> None:
         """`after:ID+minutes` comes true by the clock alone."""
@@ -266,7 +276,7 @@ class Reactor:
         ended: dict[int, None] = {}
         for condition in parse(job.dependency).conditions:
             for parent in condition.parents():
-                rows = self.indexes.unfinished_of(parent)
+                rows = self.indexes.rows_of(parent)
                 ended |= dict.fromkeys(row.array_task_id for row in rows if row.finished and row.array_task_id >= 0)
         mine = arrays.keep(job.pending_tasks, arrays.from_indices(ended)) if ended else ()
         for task in list(arrays.indices(mine)):
@@ -285,10 +295,8 @@ class Reactor:
                 child = self.state.jobs.get(job_id)
                 if child is not None and child.state == PENDING and child.dependency:
                     self.reconsider(child, now_ms)
-        for job_id in list(self.indexes.same_name.get((job.spec.uid, job.spec.name), ())):
-            child = self.state.jobs.get(job_id)
-            if child is not None and child.state == PENDING and "singleton" in child.dependency:
-                self.reconsider(child, now_ms)
+        for job_id in list(self.indexes.singletons.get((job.spec.uid, job.spec.name), ())):
+            self.reconsider(self.state.jobs[job_id], now_ms)
         self.requests.job_finished(job, now_ms)
         self.notes.mail_end(self, job)
 

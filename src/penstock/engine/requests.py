@@ -248,17 +248,21 @@ class Requests:
     def wait_job(self, call: Call) -> None:
         """Answers with the exit status sbatch --wait returns: the code, 1 for a signal; the highest of an array."""
         job_id = int(call.fields["job_id"])
-        rows = self._reactor.indexes.unfinished_of(job_id)
+        rows = self._reactor.indexes.rows_of(job_id)
         if not rows:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID)
         self._hold(rows[0].array_job_id or rows[0].id, Waiter(call.client, "end"))
         self._tell_end(rows[0])
 
+    def waits_for(self, key: int) -> bool:
+        """Does a client wait for the end of this job or array?"""
+        return key in self._waiters
+
     def _tell_end(self, job: Job) -> None:
         key = job.array_job_id or job.id
-        rows = self._reactor.indexes.unfinished_of(key)
-        if any(not row.finished for row in rows):
+        if key not in self._waiters or key in self._reactor.indexes.open_rows or not job.finished:
             return
+        rows = self._reactor.indexes.rows_of(key)
         status = 0
         for row in rows:
             code = 1 if row.wait_status & 0x7F or (row.state not in (3,) and not row.wait_status) else row.wait_status >> 8
