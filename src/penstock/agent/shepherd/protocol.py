@@ -11,6 +11,7 @@ import msgspec
 from penstock.wire.messages import (
     AckEnded,
     Assign,
+    AttachStep,
     Ended,
     ExitRecord,
     GpuInfo,
@@ -46,7 +47,7 @@ class Dismiss(msgspec.Struct, frozen=True, tag="dismiss"):
     """Exit, if you own no run."""
 
 
-ToShepherd = Setup | Dismiss | Assign | LaunchStep | SignalRun | Terminate | Suspend | SetTimeLimit | AckEnded | QueryUsage
+ToShepherd = Setup | Dismiss | Assign | LaunchStep | AttachStep | SignalRun | Terminate | Suspend | SetTimeLimit | AckEnded | QueryUsage
 
 
 # --- shepherd to agent ---------------------------------------------------------------------------------------------------------

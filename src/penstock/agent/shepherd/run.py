@@ -22,6 +22,7 @@ from penstock.agent.shepherd.spawn import Launch, failure_of, spawn
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
+    AttachStep,
     Ended,
     ExitRecord,
     LaunchStep,
@@ -102,6 +103,7 @@ class Run:
         berth.begin(Begin(*self.key, assign.uid, os.getpid(), boot, self.start_ms, berth.name, groups.paths))
         self._on_message = {
             LaunchStep: self._launch_step,
+            AttachStep: self._attach_step,
             SignalRun: self._signal,
             Terminate: self._terminate,
             Suspend: self._suspend,
@@ -278,6 +280,13 @@ class Run:
             return
         self.steps[message.step_id] = step
         step.start()
+
+    def _attach_step(self, message: AttachStep, now_ms: int) -> None:
+        """sattach: a step that is over, or has too many readers, gets none; the reader sees that nobody dials."""
+        step = self.steps.get(message.step_id)
+        if step is not None and step.record is None:
+            with contextlib.suppress(ValueError):
+                step.io.attach(message.address, message.key)
 
     def forget_step(self, step_id: int) -> None:
         """The controller has the step's end."""
