@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from penstock.spec.options import Entry, Options
     from penstock.spec.outputfmt import Column
 
+BAD_ARGUMENT = 3001
+"""Slurm's number for a request that is wrong in itself: its text stands alone."""
 ITERATE_MAX_S = 86_400
 """Longest interval of -i."""
 
@@ -59,7 +61,7 @@ def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequen
     except lite.Refused as error:
         if error.detail:
             complain(f"{program}: error: {error.detail}")
-        complain(f"{load}: {error.text}")
+        complain(f"{f'{program}: error' if error.number == BAD_ARGUMENT else load}: {error.text}")
         return 1
     except ValueError as error:
         complain(f"{program}: error: {error}")
