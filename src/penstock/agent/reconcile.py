@@ -55,6 +55,7 @@ from penstock.agent.shepherd.protocol import SHEPHERD_PROTOCOL, Dismiss, Idle, R
 from penstock.wire.messages import (
     AckEnded,
     Assign,
+    AttachStep,
     Ended,
     ExitRecord,
     Hello,
@@ -199,6 +200,7 @@ class Reconcile:
             Welcome: self._welcome,
             Assign: self._assign,
             LaunchStep: self._launch_step,
+            AttachStep: self._pass_on,
             SignalRun: self._signal_run,
             Terminate: self._terminate,
             Suspend: self._pass_on,
@@ -392,7 +394,7 @@ class Reconcile:
         else:
             self._tell(run, message)
 
-    def _pass_on(self, message: Suspend | SetTimeLimit, now_ms: int) -> None:
+    def _pass_on(self, message: Suspend | SetTimeLimit | AttachStep, now_ms: int) -> None:
         run = self.runs.get((message.job_id, message.attempt))
         if run is not None and run.record is None:
             self._tell(run, message)
