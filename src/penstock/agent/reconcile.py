@@ -325,7 +325,9 @@ class Reconcile:
             self._flush_backlog(run)
         self._waiting = left
         if now_ms >= self._fork_after_ms:
-            for _ in range(min(len(left), MAX_STARTING) - len(self._forks_ms)):
+            # A shepherd whose run is acknowledged is about to be idle.
+            soon = sum(1 for shepherd in self.shepherds.values() if shepherd.run is not None and shepherd.run not in self.runs)
+            for _ in range(min(len(left) - soon, MAX_STARTING) - len(self._forks_ms)):
                 self._forks_ms.append(now_ms)
                 self._out.append(StartShepherd())
 
