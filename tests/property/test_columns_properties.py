@@ -16,7 +16,7 @@ from penstock.core.view import View
 
 
 def canonical(view: View) -> dict[str, object]:
-    """Everything in a view but the numbering of batches and the order of running rows."""
+    """Everything in a view but the numbering of shapes and the order of running rows."""
     nodes, pending, running = view.nodes, view.pending, view.running
     rows = zip(running.job_id.tolist(), running.node.tolist(), running.end_s.tolist(), map(tuple, running.amount.T.tolist()), strict=True)
     return {
@@ -32,8 +32,8 @@ def canonical(view: View) -> dict[str, object]:
             for name, part in sorted(view.partitions.items())
         },
         "running": sorted(rows),
-        "pending": [pending.job_id.tolist(), pending.count.tolist(), pending.startable.tolist()],
-        "batches": [view.batches[number] for number in pending.batch.tolist()],
+        "pending": [pending.job_id.tolist(), pending.time_limit_s.tolist(), pending.count.tolist(), pending.startable.tolist()],
+        "shapes": [view.shapes[number] for number in pending.shape.tolist()],
     }
 
 

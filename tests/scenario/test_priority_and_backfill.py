@@ -170,3 +170,18 @@ def test_a_bound_on_tests_ends_the_pass_and_says_so():
     plan = cluster("1*n[cpu:8]").running("r: n0 8cpu 1h").pending(*(f"j{at}: {at}cpu" for at in range(1, 9))).within(max_tests=3).expect()
     assert not plan.complete
     assert plan.reason_of(9) is None
+
+
+def test_a_limit_that_opens_another_partition_is_not_dropped_with_a_longer_one():
+    (
+        cluster("2*n")
+        .partition("p: n0", "q: n1 max=10m")
+        .running("r: n0 8cpu 1h")
+        .pending("a: 8cpu 20m in=p,q", "b: 8cpu 10m in=p,q")
+        .expect("a@1h→n0", "b→n1")
+    )
+
+
+def test_jobs_that_are_too_long_each_say_their_own_limit():
+    plan = cluster("1*n").partition("p: n0 max=1h").pending("a: in=p 3h", "b: in=p 2h", "c: in=p 1h").expect("c→n0")
+    assert [plan.reason_of(job_id).asked for job_id in (1, 2)] == [10_800, 7_200]

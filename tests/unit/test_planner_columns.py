@@ -93,11 +93,11 @@ def test_unchanged_parts_are_shared_between_views(columns):
     assert other.nodes.free is not one.nodes.free
 
 
-def test_batches_are_forgotten_with_their_last_record(columns):
+def test_shapes_are_forgotten_with_their_last_record(columns):
     for round_ in range(1, 50):
         columns.upsert_pending(PendingRecord(round_, Request(ntasks=round_), ("p",), 0, 0, 60))
         columns.remove_pending(round_)
-    assert columns.view(1, 1).batches == (None,)
+    assert columns.view(1, 1).shapes == (None,)
 
 
 @pytest.mark.parametrize(

@@ -108,28 +108,42 @@ def test_ranks_order_by_tier_then_priority():
     assert sorted([(1, 5), (2, 0), (1, 9)], key=lambda pair: rank(*pair)) == [(2, 0), (1, 9), (1, 5)]
 
 
-def queue(*batches):
-    count = np.ones(len(batches), np.int64)
-    return Queue(Pending(np.arange(len(batches)), np.array(batches, np.int32), count, count))
+def queue(*shapes, limits=None, startable=None):
+    count = np.ones(len(shapes), np.int64)
+    limits = np.array(limits or count * 60, np.int64)
+    return Queue(Pending(np.arange(len(shapes)), np.array(shapes, np.int32), limits, count, np.array(startable or count, np.int64)))
 
 
-def test_a_run_ends_before_the_first_row_of_another_batch():
+def test_a_run_ends_before_the_first_row_of_another_shape():
     line = queue(3, 3, 5, 3, 5, 5)
     seen = []
     while line:
         run = line.next_run()
-        seen.append((run.batch, run.rows.tolist()))
+        seen.append((run.shape, run.rows.tolist()))
         line.advance(len(run.rows))
     assert seen == [(3, [0, 1]), (5, [2]), (3, [3]), (5, [4, 5])]
 
 
-def test_a_dropped_batch_is_gone_as_a_whole():
+def test_a_run_ends_before_the_first_row_with_another_time_limit():
+    line = queue(3, 3, 3, limits=[60, 60, 30])
+    assert (line.next_run().time_limit_s, line.next_run().rows.tolist()) == (60, [0, 1])
+    line.advance(2)
+    assert (line.next_run().time_limit_s, line.next_run().rows.tolist()) == (30, [2])
+
+
+def test_a_dropped_shape_is_gone_as_a_whole():
     line = queue(3, 3, 5, 3, 5)
     assert line.drop().tolist() == [0, 1, 3]
     assert line.next_run().rows.tolist() == [2, 4]
 
 
+def test_of_a_shape_only_the_longer_rows_may_be_dropped():
+    line = queue(3, 3, 3, 3, limits=[60, 30, 90, 59])
+    assert line.drop(60).tolist() == [0, 2]
+    assert line.next_run().rows.tolist() == [1]
+    assert line.drop(30, 30).tolist() == [1]
+    assert line.next_run().rows.tolist() == [3]
+
+
 def test_rows_that_may_start_nothing_are_not_in_the_queue():
-    count = np.ones(3, np.int64)
-    line = Queue(Pending(np.arange(3), np.zeros(3, np.int32), count, np.array([1, 0, 1])))
-    assert line.next_run().rows.tolist() == [0, 2]
+    assert queue(0, 0, 0, startable=[1, 0, 1]).next_run().rows.tolist() == [0, 2]

@@ -75,7 +75,8 @@ class Backfill:
                 yield site, placement, count
             if not wanted:
                 return
-            self._failed[key] = _seconds(batch)
+            shortest_s = self.profile.alike_from(end_s) - self._view.now_s
+            self._failed[key] = min(shortest_s, self._failed.get(key, shortest_s))
 
     def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
         nodes, demand = self._nodes, site.demand
@@ -93,6 +94,12 @@ class Backfill:
                 return
             wanted -= 1
             yield spread, 1
+
+    def fails_from(self, batch: Batch) -> int:
+        """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""
+        least_s = max(self._failed[batch.request, site.partition.name] for site in self._open(batch))
+        limits = [self._view.partitions[name].max_time_s for name in batch.partitions if name in self._view.partitions]
+        return max(least_s, *(limit_s + 1 for limit_s in limits if limit_s < batch.time_limit_s), 0)
 
     def stuck(self, batch: Batch) -> Reason | None:
         """Why the batch could not run even if all that runs had ended; None: it could."""

@@ -1,7 +1,7 @@
 """The planner's columns, kept up to date change by change, so that a View costs a copy and not a rebuild.
 
 The engine calls one method for each row that ``apply`` changed. The law (property test): after any sequence of changes
-``view()`` equals the view of a fresh Columns that was given the surviving records in any order (but for the numbering of batches
+``view()`` equals the view of a fresh Columns that was given the surviving records in any order (but for the numbering of shapes
 and the order of running rows, on which nothing depends).
 """
 
@@ -165,7 +165,7 @@ class Columns:
             partitions=self._partition_table(),
             running=self._holdings.running(),
             pending=self._waiting.pending(),
-            batches=self._waiting.batches(),
+            shapes=self._waiting.shapes(),
         )
 
     # Places

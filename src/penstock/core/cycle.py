@@ -14,8 +14,8 @@ import numpy as np
 
 from penstock.core.backfill import Backfill
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
-from penstock.core.priority import Queue
-from penstock.core.view import Int64, View
+from penstock.core.priority import LONGEST_S, Queue
+from penstock.core.view import Batch, Int64, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,10 @@ def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = 
             complete = False
             break
         run = queue.next_run()
-        batch = view.batches[run.batch]
-        if batch is None:
-            raise ValueError(f"pending records refer to batch {run.batch}, which the view does not have")
+        shape = view.shapes[run.shape]
+        if shape is None:
+            raise ValueError(f"pending records refer to shape {run.shape}, which the view does not have")
+        batch = Batch(shape.request, shape.partitions, run.time_limit_s)
         refusal = policy.refusal(batch)
         settled = 0
         if refusal is None:
@@ -84,9 +85,12 @@ def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = 
         row = int(run.rows[settled])
         job_id = int(view.pending.job_id[row])
         if refusal is not None:
-            reporter.blocked(job_id, book.refuse(queue.drop(), refusal), refusal)
+            alone = refusal.what == "time_limit_s"  # the reason quotes the limit; whatever else it is, longer jobs share it
+            rows = queue.drop(batch.time_limit_s, batch.time_limit_s if alone else LONGEST_S)
+            reporter.blocked(job_id, book.refuse(rows, refusal), refusal)
         else:
             reason = policy.waits(batch, job_id)
+            least_s = policy.fails_from(batch)
             book.refuse(run.rows[settled : settled + 1], reason)
             reservation = policy.reserve(batch, job_id) if policy.may_reserve(batch) else None
             if reservation is not None:
@@ -96,7 +100,7 @@ def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = 
                 queue.advance(int(book.left[row] == 0))
                 reporter.blocked(job_id, 1, reason)
             else:
-                reporter.blocked(job_id, 1 + book.refuse(queue.drop(), policy.behind(batch)), reason)
+                reporter.blocked(job_id, 1 + book.refuse(queue.drop(least_s), policy.behind(batch)), reason)
         if policy.cells - yielded >= budget.slice_cells:
             yielded = policy.cells
             yield policy.tests

@@ -2,8 +2,8 @@
 
 Records are compared by partition tier (higher first), priority (higher first), submit order (lower first), job id (lower first).
 The first two are packed into one int64 ``rank``, lower first, so that a record's place in the queue is three integers. ``Queue``
-walks that order batch by batch: it always knows the first record that is still open, and how many records of its batch come
-before the first record of any other batch. Dropping a batch costs nothing, however long it is.
+walks that order shape by shape: it always knows the first record that is still open, and how many records like it come before
+the first record of any other kind. Dropping all records of a shape costs next to nothing, however many they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from penstock.core.view import Int64, Pending
 TIER_LIMIT = 1 << 16
 PRIORITY_LIMIT = 1 << 46
 """Slurm's tiers have 16 bits and its priorities 32; ours may have 46."""
-SMALL_BATCHES = 1 << 15
+SMALL_SHAPES = 1 << 15
+LONGEST_S = (1 << 63) - 1
 
 
 def rank(tier: int, priority: int) -> int:
@@ -31,9 +32,10 @@ def rank(tier: int, priority: int) -> int:
 
 
 class Run(NamedTuple):
-    """Rows of one batch that come next in the queue: the rows before any other batch's first."""
+    """Rows of one shape and one time limit that come next in the queue: the rows before any other's first."""
 
-    batch: int
+    shape: int
+    time_limit_s: int
     rows: Int64
 
 
@@ -42,17 +44,16 @@ class Queue:
 
     def __init__(self, pending: Pending) -> None:
         rows = np.flatnonzero(pending.startable > 0)
-        batch = pending.batch[rows]
-        if len(batch) and int(batch.max()) < SMALL_BATCHES:
-            batch = batch.astype(np.int16)  # a radix sort instead of a comparing one
-        by_batch = np.argsort(batch, kind="stable")
-        self._rows: Int64 = rows[by_batch]
-        sorted_batch = batch[by_batch]
-        begins = np.flatnonzero(np.diff(sorted_batch, prepend=-1))
-        self._batch = sorted_batch[begins].tolist()
-        self._begin = begins.tolist()
-        self._end = [*self._begin[1:], len(self._rows)]
-        self._heads = [(int(self._rows[begin]), group) for group, begin in enumerate(self._begin)]
+        shape = pending.shape[rows]
+        if len(shape) and int(shape.max()) < SMALL_SHAPES:
+            shape = shape.astype(np.int16)  # a radix sort instead of a comparing one
+        by_shape = np.argsort(shape, kind="stable")
+        sorted_shape = shape[by_shape]
+        begins = np.flatnonzero(np.diff(sorted_shape, prepend=-1))
+        self._limit_s = pending.time_limit_s
+        self._shape: list[int] = sorted_shape[begins].tolist()
+        self._rows: list[Int64] = np.split(rows[by_shape], begins[1:]) if len(rows) else []
+        self._heads = [(int(own[0]), group) for group, own in enumerate(self._rows)]
         heapify(self._heads)
         self._beyond = len(pending)
 
@@ -61,20 +62,32 @@ class Queue:
 
     def next_run(self) -> Run:
         """The rows that come next; they stay in the queue until ``advance`` or ``drop``."""
-        _, group = self._heads[0]
+        head, group = self._heads[0]
         others = [self._heads[at][0] for at in (1, 2) if at < len(self._heads)]
-        begin, end = self._begin[group], self._end[group]
-        upto = begin + int(np.searchsorted(self._rows[begin:end], min(others, default=self._beyond)))
-        return Run(self._batch[group], self._rows[begin:upto])
+        rows = self._rows[group]
+        rows = rows[: int(np.searchsorted(rows, min(others, default=self._beyond)))]
+        limits = self._limit_s[rows]
+        differs = limits != limits[0]
+        if differs.any():
+            rows = rows[: int(np.argmax(differs))]
+        return Run(self._shape[group], int(self._limit_s[head]), rows)
 
     def advance(self, rows: int) -> None:
         """The first ``rows`` rows of the next run are settled."""
-        _, group = heappop(self._heads)
-        self._begin[group] += rows
-        if self._begin[group] < self._end[group]:
-            heappush(self._heads, (int(self._rows[self._begin[group]]), group))
+        if rows:
+            self._keep(self._rows[self._heads[0][1]][rows:])
 
-    def drop(self) -> Int64:
-        """The batch of the next run is settled as a whole; the rows that were left of it."""
+    def drop(self, least_s: int = 0, most_s: int = LONGEST_S) -> Int64:
+        """All rows of the next run's shape with a time limit of ``least_s`` to ``most_s`` are settled; which they were."""
+        rows = self._rows[self._heads[0][1]]
+        limits = self._limit_s[rows]
+        dropped = (limits >= least_s) & (limits <= most_s)
+        self._keep(rows[~dropped])
+        return rows[dropped]
+
+    def _keep(self, rows: Int64) -> None:
+        """What is left of the first group's rows."""
         _, group = heappop(self._heads)
-        return self._rows[self._begin[group] : self._end[group]]
+        self._rows[group] = rows
+        if len(rows):
+            heappush(self._heads, (int(rows[0]), group))

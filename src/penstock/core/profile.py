@@ -81,6 +81,11 @@ class Profile:
             self._rooms[ahead] = room
         return room
 
+    def alike_from(self, end_s: int) -> int:
+        """The earliest end of a window from now that reaches the same holds as one that ends at ``end_s``."""
+        ahead = self._ahead(end_s)
+        return self.holds[ahead - 1].start_s + 1 if ahead else self.now_s
+
     def room(self, start_s: int, end_s: int) -> Int64:
         """The least that each node has free over [start_s, end_s)."""
         if start_s <= self.now_s:

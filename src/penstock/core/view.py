@@ -2,8 +2,8 @@
 
 Nothing in a View changes after it was made; arrays are read-only. Nodes are columns of a matrix with one row per resource:
 row 0 CPUs, row 1 memory in MiB, then one row per *pool*, that is per GRES key that some node has (``gpu:a100``, ``gpu``).
-Pending records are columns in priority order, and records that ask for the same (request, partitions, time limit) share a
-*batch*. Node indices are valid within one View only; names travel between views.
+Pending records are columns in priority order, and records that ask for the same (request, partitions) share a *shape*. Node
+indices are valid within one View only; names travel between views.
 
 ``Columns`` makes Views; tests may make them through it too.
 """
@@ -82,8 +82,15 @@ class Running:
         return len(self.job_id)
 
 
+class Shape(NamedTuple):
+    """What equal pending records have in common, whatever their time limits. ``partitions`` are tried in this order."""
+
+    request: Request
+    partitions: tuple[str, ...]
+
+
 class Batch(NamedTuple):
-    """What equal pending records have in common. ``partitions`` are tried in this order."""
+    """A shape with a time limit."""
 
     request: Request
     partitions: tuple[str, ...]
@@ -94,13 +101,14 @@ class Batch(NamedTuple):
 class Pending:
     """One row for each job record, in priority order (see ``priority``).
 
-    batch      index into ``View.batches``
+    shape      index into ``View.shapes``
     count      elements that still wait (1 for a plain job)
     startable  how many of them may start now: below ``count`` where an array's %limit binds, 0 where it is used up
     """
 
     job_id: Int64
-    batch: Int32
+    shape: Int32
+    time_limit_s: Int64
     count: Int64
     startable: Int64
 
@@ -110,7 +118,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``batches`` may have holes (None) where no record uses the number any more."""
+    """``shapes`` may have holes (None) where no record uses the number any more."""
 
     seq: int
     now_s: int
@@ -118,4 +126,4 @@ class View:
     partitions: Mapping[str, Partition]
     running: Running
     pending: Pending
-    batches: tuple[Batch | None, ...]
+    shapes: tuple[Shape | None, ...]

@@ -1,4 +1,4 @@
-"""The pending part of the columns: records in slots, an order over the slots, batches with counts.
+"""The pending part of the columns: records in slots, an order over the slots, shapes with counts.
 
 A removed record leaves a hole in the order until the next ``pending()``, a new one waits in a tail; then the holes are squeezed out
 and the tail is merged in, so that a cycle after a handful of changes costs a copy of the columns and not a sort.
@@ -12,12 +12,12 @@ import numpy as np
 
 from penstock.core.priority import rank
 from penstock.core.records import PartitionRecord, PendingRecord
-from penstock.core.view import Batch, Bool, Int64, Pending
+from penstock.core.view import Bool, Int64, Pending, Shape
 
 FIRST_SLOTS = 64
 MERGE_ONE_BY_ONE = 64
 """New records up to this number are put in their places by search; more are sorted together with the rest."""
-JOB, RANK, ORDER, BATCH, COUNT, STARTABLE = range(6)
+JOB, RANK, ORDER, SHAPE, LIMIT_S, COUNT, STARTABLE = range(7)
 """Rows of the slot matrix."""
 
 
@@ -28,18 +28,18 @@ class Waiting:
         self._partitions = partitions
         self._records: dict[int, PendingRecord] = {}
         self._slot_of: dict[int, int] = {}
-        self._slots: Int64 = np.zeros((6, FIRST_SLOTS), np.int64)
+        self._slots: Int64 = np.zeros((7, FIRST_SLOTS), np.int64)
         self._alive: Bool = np.zeros(FIRST_SLOTS, np.bool_)
         self._unused = list(range(FIRST_SLOTS - 1, -1, -1))
         self._holes: list[int] = []
         self._order: Int64 = np.empty(0, np.int64)
         self._tail: list[int] = []
-        self._batch_of: dict[Batch, int] = {}
-        self._batches: list[Batch | None] = []
-        self._batch_uses: list[int] = []
-        self._batch_unused: list[int] = []
+        self._shape_of: dict[Shape, int] = {}
+        self._shapes: list[Shape | None] = []
+        self._shape_uses: list[int] = []
+        self._shape_unused: list[int] = []
         self._pending: Pending | None = None
-        self._batch_table: tuple[Batch | None, ...] | None = None
+        self._shape_table: tuple[Shape | None, ...] | None = None
 
     def upsert(self, record: PendingRecord) -> None:
         old = self._records.get(record.job_id)
@@ -47,15 +47,15 @@ class Waiting:
             self.remove(record.job_id)
             old = None
         startable = record.count if record.startable is None else record.startable
-        batch = self._enter(Batch(record.request, record.partitions, record.time_limit_s))
+        shape = self._enter(Shape(record.request, record.partitions))
         if old is not None:
             slot = self._slot_of[record.job_id]
-            self._leave(int(self._slots[BATCH, slot]))
-            self._slots[BATCH:, slot] = (batch, record.count, startable)
+            self._leave(int(self._slots[SHAPE, slot]))
+            self._slots[SHAPE:, slot] = (shape, record.time_limit_s, record.count, startable)
         else:
             slot = self._new_slot()
             key = self._rank(record)
-            self._slots[:, slot] = (record.job_id, key, record.order, batch, record.count, startable)
+            self._slots[:, slot] = (record.job_id, key, record.order, shape, record.time_limit_s, record.count, startable)
             self._alive[slot] = True
             self._slot_of[record.job_id] = slot
             self._tail.append(slot)
@@ -67,7 +67,7 @@ class Waiting:
             raise ValueError(f"job {job_id} is not among the pending records")
         del self._records[job_id]
         slot = self._slot_of.pop(job_id)
-        self._leave(int(self._slots[BATCH, slot]))
+        self._leave(int(self._slots[SHAPE, slot]))
         self._alive[slot] = False
         self._holes.append(slot)
         self._pending = None
@@ -84,17 +84,18 @@ class Waiting:
         """The columns in priority order; the same object until something changes."""
         if self._pending is None:
             self._settle()
-            job_id, batch, count, startable = (self._slots[row, self._order] for row in (JOB, BATCH, COUNT, STARTABLE))
-            columns = (job_id, batch.astype(np.int32), count, startable)
+            rows = (JOB, SHAPE, LIMIT_S, COUNT, STARTABLE)
+            job_id, shape, time_limit_s, count, startable = (self._slots[row, self._order] for row in rows)
+            columns = (job_id, shape.astype(np.int32), time_limit_s, count, startable)
             for column in columns:
                 column.setflags(write=False)
             self._pending = Pending(*columns)
         return self._pending
 
-    def batches(self) -> tuple[Batch | None, ...]:
-        if self._batch_table is None:
-            self._batch_table = tuple(self._batches)
-        return self._batch_table
+    def shapes(self) -> tuple[Shape | None, ...]:
+        if self._shape_table is None:
+            self._shape_table = tuple(self._shapes)
+        return self._shape_table
 
     def _rank(self, record: PendingRecord) -> int:
         known = [self._partitions[name].priority_tier for name in record.partitions if name in self._partitions]
@@ -140,28 +141,28 @@ class Waiting:
             self._unused = list(range(2 * size - 1, size - 1, -1))
         return self._unused.pop()
 
-    def _enter(self, batch: Batch) -> int:
-        number = self._batch_of.get(batch)
+    def _enter(self, shape: Shape) -> int:
+        number = self._shape_of.get(shape)
         if number is None:
-            if self._batch_unused:
-                number = self._batch_unused.pop()
-                self._batches[number] = batch
+            if self._shape_unused:
+                number = self._shape_unused.pop()
+                self._shapes[number] = shape
             else:
-                number = len(self._batches)
-                self._batches.append(batch)
-                self._batch_uses.append(0)
-            self._batch_of[batch] = number
-            self._batch_table = None
-        self._batch_uses[number] += 1
+                number = len(self._shapes)
+                self._shapes.append(shape)
+                self._shape_uses.append(0)
+            self._shape_of[shape] = number
+            self._shape_table = None
+        self._shape_uses[number] += 1
         return number
 
     def _leave(self, number: int) -> None:
-        self._batch_uses[number] -= 1
-        if self._batch_uses[number]:
+        self._shape_uses[number] -= 1
+        if self._shape_uses[number]:
             return
-        batch = self._batches[number]
-        if batch is not None:
-            del self._batch_of[batch]
-        self._batches[number] = None
-        self._batch_unused.append(number)
-        self._batch_table = None
+        shape = self._shapes[number]
+        if shape is not None:
+            del self._shape_of[shape]
+        self._shapes[number] = None
+        self._shape_unused.append(number)
+        self._shape_table = None
