@@ -35,7 +35,7 @@ class Run:
 def run_once(arguments: Sequence[str], environment: dict[str, str], cwd: Path) -> Run:
     """Runs a program with its output thrown away; the wall time goes from before its creation to after its end."""
     path = arguments[0] if "/" in arguments[0] else which(arguments[0], environment)
-    null = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+    null = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
     before = os.getcwd()
     os.chdir(cwd)
     try:

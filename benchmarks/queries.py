@@ -98,7 +98,7 @@ ROWS = [
         "ms",
         START_BAR,
         always,
-        start_of("scancel", "999999999"),
+        start_of("scancel", "60000000"),
         repeat=1,
         digits=1,
     ),

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -128,6 +129,7 @@ def main() -> int:
             parser.error(f"no row is called {', '.join(sorted(unknown))}; --list names them")
         rows = [row for row in rows if row.key in keys]
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the clusters are stopped on the way out
     folder = Path(tempfile.mkdtemp(prefix="penstock-bench-"))
     known = {"slurm": Slurm(folder / "slurm", options.nodes), "penstock": Penstock(folder / "penstock", options.nodes)}
     notes, outcomes = [], []

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from processes import Failed, NotYet, descendants, run_once, wait_until
+from processes import WAIT_LIMIT_S, Failed, NotYet, descendants, run_once, wait_until
 
 CPUS_A_NODE = 64
 COMMAND_LIMIT_S = 600
@@ -62,9 +62,13 @@ class System:
         """Jobs and array elements that are pending, running or completing."""
         return len(self.run("squeue", "-h", "-r", "-o", "%i").stdout.split())
 
-    def wait_empty(self) -> float:
+    def needs(self, command: str) -> None:
+        """Raises NotYet if this system has no such command."""
+
+    def wait_empty(self, limit_s: float = WAIT_LIMIT_S) -> float:
         """Waits until nothing is pending, running or completing; the moment, as time.perf_counter()."""
-        return wait_until("the queue to be empty", lambda: not self.run("squeue", "-h", "-o", "%i").stdout.strip(), poll_s=0.05)
+        ask = ("squeue", "-h", "-o", "%i")
+        return wait_until("the queue to be empty", lambda: not self.run(*ask).stdout.strip(), limit_s, poll_s=0.05)
 
     def first_answer(self, job_id: int) -> float:
         """Waits until squeue shows the job; the moment, as time.perf_counter()."""
@@ -180,11 +184,15 @@ class Penstock(System):
         self.program = found or ""
         self.environment = {**BASE_ENVIRONMENT, "PATH": os.environ["PATH"]}
 
+    def needs(self, command: str) -> None:
+        if not os.access(Path(self.program).parent / command, os.X_OK):
+            raise NotYet(f"there is no command {command}")
+
     def missing(self) -> str:
         return "" if self.program else "the command penstock is not installed"
 
     def version(self) -> str:
-        return self.run(self.program, "--version").stdout.split()[-1]
+        return self.run(self.program, "--version").stdout.strip().removeprefix("penstock ")
 
     def start(self) -> None:
         size = ["--nodes", str(self.nodes)] if self.nodes > 1 else []

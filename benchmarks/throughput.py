@@ -11,6 +11,8 @@ from processes import Failed, client_errors, client_lines, run_loops, wait_until
 from rows import Figure, Measure, Row, at_least
 from systems import System, machine_limit
 
+STEPS_LIMIT_S = 180
+
 
 def write_script(system: System, name: str, variable: str) -> tuple[Path, Path]:
     """The script of a row and the file its runs leave their evidence in: `true`, and a line with the id and the pid."""
@@ -85,6 +87,7 @@ def separate(count: int, clients: int) -> Measure:
 
 def steps(count: int, at_once: int) -> Measure:
     def measure(system: System) -> Figure:
+        system.needs("srun")
         script, evidence = write_script(system, "steps", "SLURM_STEP_ID")
         job = system.work / "steps-job.sh"
         each = count // at_once
@@ -92,7 +95,7 @@ def steps(count: int, at_once: int) -> Measure:
         loops = " ".join(f"( n=0; while [ $n -lt {each} ]; do {step}; n=$((n + 1)); done ) &" for _ in range(at_once))
         job.write_text(f"#!/bin/sh\ndate +%s.%N >steps.began\n{loops} wait\ndate +%s.%N >steps.ended\n")
         system.submit("-N1", f"-n{at_once}", "--output=steps.out", str(job))
-        system.wait_empty()
+        system.wait_empty(STEPS_LIMIT_S)
         faults = []
         if not (system.work / "steps.ended").exists():
             raise Failed(f"the job with the steps did not end: {(system.work / 'steps.out').read_text()[-200:]}")
