@@ -102,6 +102,11 @@ def test_an_array_that_starts_whole_waits_for_nothing():
     assert len(plan.waiting_job_id) == 0
 
 
+def test_an_array_fills_more_nodes_than_are_filled_at_once():
+    cluster("150*n[cpu:2]").pending("a: x400", "b: 1cpu").expect("a×300", "a: Resources", "b: Priority")
+    cluster("150*n[cpu:2]").pending("a: x257", "b: 2cpu").expect("a×257", "b→n129")
+
+
 def test_array_elements_of_several_nodes_each():
     cluster("5*n[gpu:8]").pending("a: x9 2n 8gpu").expect("a×2", "a: Resources")
 

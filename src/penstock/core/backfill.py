@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
-from penstock.core.placement import Placement, place_copies, place_one, weight_rank
+from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_one, weight_rank
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
 from penstock.core.request import UNLIMITED_S, Request
@@ -32,6 +32,7 @@ NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
 
 CELLS_OF_A_TEST = 1 << 15
 """What a test costs on no nodes at all, in matrix cells: calls, not arithmetic, are what small clusters pay for."""
+CELLS_OF_A_PLACEMENT = 1 << 13
 
 
 class Backfill:
@@ -80,11 +81,15 @@ class Backfill:
 
     def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
         nodes, demand = self._nodes, site.demand
-        if demand.fits_one_node:
+        while demand.fits_one_node and wanted:
             self._count()
-            for placement, count in place_copies(nodes, self._rank, self.profile.room_now(end_s), site, wanted):
+            found = place_copies(nodes, self._rank, self.profile.room_now(end_s), site, wanted)
+            for placement, count in found:
                 wanted -= count
+                self.cells += CELLS_OF_A_PLACEMENT
                 yield placement, count
+            if len(found) < PLACES_AT_ONCE:
+                break
         if demand.fits_one_node and not demand.may_split:
             return
         while wanted:

@@ -25,6 +25,8 @@ WEIGHT_SHIFT = 40
 """A preference key is weight rank, scarce devices (16 bits) and free CPUs (24 bits) in one int64; lower is better."""
 DEVICE_SHIFT = 24
 COVER_SCALE = 1 << 10
+PLACES_AT_ONCE = 64
+"""Nodes that one call of ``place_copies`` fills, so that a caller can do other work between."""
 
 
 class Placement(NamedTuple):
@@ -66,7 +68,8 @@ def _within(amounts: Int64, most: int) -> Int64:
 
 def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:
     """Up to ``wanted`` elements that fit on one node each, as (placement of one, how many of them), in order of preference.
-    The cost does not depend on ``wanted`` where a node's devices are of one pool."""
+    The cost does not depend on ``wanted`` where a node's devices are of one pool. At most PLACES_AT_ONCE nodes are filled: where
+    that many are in the answer, ask again."""
     demand = site.demand
     copies = copies_fit(room, nodes.total, demand)
     mask = site.mask
@@ -82,7 +85,7 @@ def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int
     else:
         at = at[np.argsort(keys, kind="stable")]
         enough = int(np.searchsorted(np.cumsum(copies[at]), wanted)) + 1
-        at = at[:enough]
+        at = at[: min(enough, PLACES_AT_ONCE)]
     tasks = np.array([demand.ntasks or demand.tasks_each], np.int64)
     found: list[tuple[Placement, int]] = []
     for node in at.tolist():
