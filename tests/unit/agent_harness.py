@@ -18,6 +18,15 @@ from penstock.wire.messages import AckEnded, Assign, Deframer, Ended, Hello, Lau
 WAIT_S = 20.0
 
 
+def interpreter(uid: int) -> str | None:
+    """A Python of this version that the user may execute (a virtual environment may lead into root's home); None if there is none."""
+    for path in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        check = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "/bin/test", "-x", path]
+        if os.path.exists(path) and subprocess.run(check, check=False).returncode == 0:
+            return path
+    return None
+
+
 class Node:
     """One node in a folder of its own, removed with everything that still runs when the block ends."""
 
@@ -74,9 +83,11 @@ class Node:
 
     def start_agent(self) -> None:
         prefix: list[str] = []
+        python = sys.executable
         if self.uid and os.geteuid() == 0:
+            python = interpreter(self.uid)
             prefix = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
-        command = [sys.executable, "-m", "penstock.agent.service", "--dir", self.dir, "--node", "n1", "--cpus", "8", *self.arguments]
+        command = [python, "-m", "penstock.agent.service", "--dir", self.dir, "--node", "n1", "--cpus", "8", *self.arguments]
         environment = {"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"], "HOME": "/"}
         self.agent = subprocess.Popen([*prefix, *command], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 

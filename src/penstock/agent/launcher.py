@@ -45,9 +45,10 @@ SWEEP_ROUND_S = 0.02
 
 
 class Launcher:
-    def __init__(self, cluster_dir: str, runtime_dir: str) -> None:
+    def __init__(self, cluster_dir: str, runtime_dir: str, lock: int) -> None:
         self._log_path = f"{cluster_dir}/log/launcher.log"
         self._hierarchies = Hierarchies()
+        self._lock = lock
         self._shepherds: set[int] = set()
         self._connections: dict[int, tuple[socket.socket, Deframer]] = {}
         path = f"{runtime_dir}/launcher.sock"
@@ -129,6 +130,7 @@ class Launcher:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
+            os.close(self._lock)  # it is the launcher's: a shepherd that held it would keep the next launcher out
             for one in (self._listener, self._wake, self._waker, *(connection for connection, _ in self._connections.values())):
                 one.close()
             loop.main(request.node, request.node_dir, request.socket, self._hierarchies)
@@ -200,7 +202,7 @@ def main(argv: list[str]) -> int:
     setproctitle(f"penstock launcher --dir {cluster_dir}")
     processes.become_subreaper()
     os.chdir("/")
-    Launcher(cluster_dir, runtime_dir).serve()
+    Launcher(cluster_dir, runtime_dir, lock).serve()
     return 0
 
 

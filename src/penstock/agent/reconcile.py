@@ -79,6 +79,8 @@ TICK_MS = 250
 PING_MS = 5_000
 RESEND_MS = 5_000
 """An unacknowledged end is repeated this often on a connection that stays up."""
+RESEND_HELLO_MS = 1_000
+"""An end that was told in the Hello is said again if it is not acknowledged by then."""
 SILENCE_MS = 60_000
 """A controller that says nothing for this long is taken for dead: the connection is closed and opened again."""
 BACKOFF_FIRST_MS = 250
@@ -235,7 +237,7 @@ class Reconcile:
         self._out.append(ReportLoad())
         for run in self.runs.values():
             if run.record is not None:
-                run.sent_ms = now_ms
+                run.sent_ms = now_ms - RESEND_MS + RESEND_HELLO_MS
 
     def hello(self) -> Hello:
         """What this node tells the controller first."""

@@ -139,6 +139,7 @@ class ShepherdStream(Stream):
 class LauncherStream(Stream):
     def received(self, payload: bytes) -> None:
         message = decode_from_launcher(payload)
+        self.owner.asked.pop(message.request, None)
         waiting = self.owner.sweeps.pop(message.request, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -163,7 +164,8 @@ class Service:
         self._launcher: LauncherStream | None = None
         self._launcher_process: subprocess.Popen[bytes] | None = None
         self._launcher_task: asyncio.Task[None] | None = None
-        self._forks: list[bytes] = []
+        self.asked: dict[int, bytes] = {}
+        """Forks that the launcher has not answered: it may die before it does, then the next one is asked."""
         self._next_number = 0
         self._cluster = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -301,11 +303,11 @@ class Service:
     def _start_shepherd(self) -> None:
         self._next_number += 1
         request = encode(Fork(self._next_number, self.node, self.node_dir, f"{self.runtime_dir}/agent-{self.node}.sock"))
+        self.asked[self._next_number] = request
         if self._launcher is not None:
             self._launcher.send(request)
-            return
-        self._forks.append(request)
-        self._need_launcher()
+        else:
+            self._need_launcher()
 
     def _need_launcher(self) -> None:
         if self._launcher_task is None:
@@ -315,12 +317,14 @@ class Service:
     def _launcher_tried(self, task: asyncio.Task[None]) -> None:
         self._launcher_task = None
         self._ended(task)
-        forks, self._forks = self._forks, []
-        for request in forks:
-            if self._launcher is not None:
+        if self._launcher is not None:
+            for request in self.asked.values():
                 self._launcher.send(request)
-            else:
-                self.handle(ForkFailed("the launcher cannot be started"))
+            return
+        failed = len(self.asked)
+        self.asked.clear()
+        for _ in range(failed):
+            self.handle(ForkFailed("the launcher cannot be started"))
 
     async def _reach_launcher(self) -> None:
         """Connect; if nobody listens, start a launcher and try again for LAUNCHER_WAIT_S."""
@@ -329,7 +333,7 @@ class Service:
         while self._launcher is None and time.monotonic() < give_up:
             try:
                 _, self._launcher = await loop.create_unix_connection(lambda: LauncherStream(self), f"{self.runtime_dir}/launcher.sock")
-            except OSError:
+            except (FileNotFoundError, ConnectionRefusedError):
                 if self._launcher_process is None:
                     self._spawn_launcher()
                 await asyncio.sleep(0.02)
@@ -352,6 +356,8 @@ class Service:
                 if not waiting.done():
                     waiting.set_result(None)
             self.sweeps.clear()
+            if self.asked:
+                self._need_launcher()
 
     async def _sweep(self) -> None:
         """Let the launcher kill the orphans it adopted; if there is none, nobody adopted any."""

@@ -115,9 +115,12 @@ class Run:
 
     def start(self) -> None:
         """Begin: the login environment, or the script at once; an allocation without a script just stands."""
-        if not self.assign.batch:
+        own = os.geteuid()
+        if own not in (0, self.assign.uid):
+            self._fail(f"this node is rootless: it runs jobs of uid {own} only, not of {self.assign.uid}")
+        elif not self.assign.batch:
             return
-        if self.assign.login_environment:
+        elif self.assign.login_environment:
             self._start_login()
         else:
             self._start_script(None)
