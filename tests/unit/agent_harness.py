@@ -218,7 +218,9 @@ class Node:
 
     def wait_file(self, name: str, needle: str = "") -> str:
         """Until the file is there and holds the needle: what a job says it did."""
-        return until(lambda: os.path.exists(f"{self.out}/{name}") and needle in (text := self.read(name)) and (text or " "), f"{name}: {needle}")
+        return until(
+            lambda: os.path.exists(f"{self.out}/{name}") and needle in (text := self.read(name)) and (text or " "), f"{name}: {needle}"
+        )
 
 
 def until(what: object, describe: str = "") -> object:

@@ -23,7 +23,9 @@ def node():
 
 
 def test_exit_code_output_arguments_and_environment(node):
-    script = '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT $SLURM_TASK_PID=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
+    script = (
+        '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT $SLURM_TASK_PID=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
+    )
     record = node.run(1, script, argv=("an arg",))
     assert record.wait_status == 3 << 8 and record.cause == ""
     lines = node.read("1.out").splitlines()
@@ -92,7 +94,7 @@ def test_what_a_script_leaves_in_the_background_is_killed(node, number):
 
 def test_a_process_that_forked_away_and_closed_its_output_is_killed(node):
     script = f"#!/usr/bin/env python3\n{DETACHED}open('daemon','w').write(str(os.getpid()))\ntime.sleep(1000)\n"
-    node.assign(21, "#!/bin/bash\n" + f"python3 -c \"{script}\"\nwhile [ ! -s daemon ]; do sleep 0.01; done\n")
+    node.assign(21, "#!/bin/bash\n" + f'python3 -c "{script}"\nwhile [ ! -s daemon ]; do sleep 0.01; done\n')
     assert node.ended(21).wait_status == 0
     assert not os.path.exists(f"/proc/{node.read('daemon')}")
 
