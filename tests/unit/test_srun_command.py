@@ -355,7 +355,7 @@ def test_refusals_have_slurms_words_and_exit_status(srun, make):
     cluster.refuse = {"step_create": "2017\tInvalid job id specified"}
     assert lines(srun("true", cluster=cluster).finish().err) == [
         "srun: error: Unable to confirm allocation for job 7: Invalid job id specified",
-        "srun: error: Check SLURM_JOB_ID environment variable. Expired or invalid job 7",
+        "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 7",
     ]
 
 

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from penstock.cli.allocation import Allocation, GivenUp, allocate
 from penstock.cli.step_plan import StepPlan
 from penstock.cli.step_run import StepFailed, StepRun
 from penstock.spec import options
@@ -23,6 +22,8 @@ from penstock.wire import lite
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from penstock.cli.allocation import Allocation
 
 PROGRAM = "srun"
 INVALID_JOB_ID = 2017
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StepFailed as error:
         for line in str(error).split("\n"):
             _say(f"error: {line}")
+        if isinstance(error, NoSuchJob):
+            _say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {error.job_id}")
     except (lite.Refused, lite.Unreachable) as error:
         if error.detail:
             _say(f"error: {error.detail}")
@@ -55,11 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         immediate = os.environ.get("SLURM_EXIT_IMMEDIATE", "")
         if isinstance(error, lite.Refused) and error.number in IMMEDIATE and immediate.isdecimal():
             return int(immediate) & 0xFF
-    except GivenUp as error:
-        if error.job_id:
-            _say(f"Job allocation {error.job_id} has been revoked")
-            _say(f"Force Terminated JobId={error.job_id}")
-        return 1
     except ValueError as error:
         _say(f"error: {error}")
     return exit_error()
@@ -113,19 +111,26 @@ def _existing(job_id: int) -> Allocation | None:
     """The variables of a job that is not the one we are called in; None where we have them."""
     if os.environ.get("SLURM_JOB_ID") == str(job_id) and "SLURM_JOB_NODELIST" in os.environ:
         return None
+    from penstock.cli.allocation import Allocation
+
     try:
         return Allocation(lite.request({"op": "job_info", "job_id": job_id}))
     except lite.Refused as error:
-        raise StepFailed(_no_such_job(job_id, error.text)) from None
+        raise NoSuchJob(job_id, error.text) from None
 
 
-def _no_such_job(job_id: int, text: str) -> str:
-    check = f"Check SLURM_JOB_ID environment variable. Expired or invalid job {job_id}"
-    return f"Unable to confirm allocation for job {job_id}: {text}\n{check}"
+class NoSuchJob(StepFailed):
+    """The allocation that was named is none."""
+
+    def __init__(self, job_id: int, text: str) -> None:
+        super().__init__(f"Unable to confirm allocation for job {job_id}: {text}")
+        self.job_id = job_id
 
 
 def _as_job(plan: StepPlan) -> int:
     """Allocate, run the step, give the allocation back."""
+    from penstock.cli.allocation import GivenUp, allocate
+
     fields = dict(plan.allocation)
     if plan.export:
         fields["export"] = plan.export
@@ -139,7 +144,13 @@ def _as_job(plan: StepPlan) -> int:
         _tell(plan, f"job {job_id} queued and waiting for resources")
 
     environment = pack(choose(os.environb, plan.export)[0])
-    allocation = allocate(fields, environment, pending, lambda text: _tell(plan, text), stays=False)
+    try:
+        allocation = allocate(fields, environment, pending, lambda text: _tell(plan, text), stays=False)
+    except GivenUp as error:
+        if error.job_id:
+            _say(f"Job allocation {error.job_id} has been revoked")
+            _say(f"Force Terminated JobId={error.job_id}")
+        return 1
     if waited:
         _tell(plan, f"job {allocation.job_id} has been allocated resources")
     wait_status = 1 << 8
@@ -183,7 +194,7 @@ def _step(plan: StepPlan, job_id: int, environment: bytes, allocation: Allocatio
         if error.detail:
             _say(f"error: {error.detail}")
         if error.number == INVALID_JOB_ID:
-            raise StepFailed(_no_such_job(job_id, error.text)) from None
+            raise NoSuchJob(job_id, error.text) from None
         raise StepFailed(f"Unable to create step for job {job_id}: {error.text}") from None
     except lite.Unreachable as error:
         if error.detail:

@@ -214,8 +214,9 @@ class StepRun:
 
     def _on_controller(self, kind: bytes, text: str) -> None:
         if kind == lite.NOTICE:
-            self._info(text)
-            self._waited = True
+            if not self.plan.fields.get("immediate_s"):  # who will not wait is not told of waiting
+                self._info(text)
+                self._waited = True
         elif kind == lite.EVENT:
             word, _, rest = text.partition("\t")
             if word == "created":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 
 _INPUT, _OUTPUT, _CONTROL, _LOCAL, _CHARACTERS = 0, 1, 2, 3, 6
 
@@ -12,6 +11,8 @@ class RawTerminal:
     """Keys pass as they are typed, until `restore`."""
 
     def __init__(self, fd: int) -> None:
+        import termios  # a file of its own, and most steps have no terminal
+
         self._fd = fd
         self._before = termios.tcgetattr(fd)
         raw = termios.tcgetattr(fd)
@@ -26,6 +27,8 @@ class RawTerminal:
         termios.tcsetattr(fd, termios.TCSADRAIN, raw)
 
     def restore(self) -> None:
+        import termios
+
         try:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
         except termios.error:  # the terminal is gone
