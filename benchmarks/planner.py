@@ -2,7 +2,7 @@
 
     python benchmarks/planner.py            the table; exit code 1 where a bar is missed
 
-Times are the minimum of several repetitions in milliseconds, but for the longest slice, which is the median of the repetitions' longest.
+Times are the minimum of several repetitions in milliseconds of CPU, but for the longest slice, which is the median of the repetitions' longest.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ def least_ms(work: Callable[[], object], repetitions: int = REPETITIONS) -> floa
 
 
 def elapsed_ms(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     work()
-    return (time.perf_counter() - begin) * 1_000
+    return (time.process_time() - begin) * 1_000
 
 
 def longest_slice_ms(columns: Columns, budget: Budget) -> float:
     passes = cycle(columns.view(1, NOW_S), budget)
     longest = 0.0
     while True:
-        begin = time.perf_counter()
+        begin = time.process_time()
         ended = next(passes, None) is None
-        longest = max(longest, (time.perf_counter() - begin) * 1_000)
+        longest = max(longest, (time.process_time() - begin) * 1_000)
         if ended:
             return longest
 
