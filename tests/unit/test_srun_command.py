@@ -191,10 +191,10 @@ def test_files_here_are_truncated_or_appended_to_and_errors_follow_the_output(sr
     assert (tmp_path / "f").read_text() == "new\n"
 
 
-def test_a_file_that_cannot_be_opened_is_said_before_a_step_is_made(srun):
-    done = srun("-o", "/nonexistent/f", "true").finish()
+def test_a_file_that_cannot_be_opened_is_said_before_a_step_is_made(srun, tmp_path):
+    done = srun("-o", "missing/f", "true", cwd=tmp_path).finish()
     assert done.code == 1
-    assert lines(done.err) == ["srun: error: Could not open /nonexistent/f: No such file or directory"]
+    assert lines(done.err) == ["srun: error: Could not open missing/f: No such file or directory"]
     assert not done.cluster.asked("step_create")
 
 
