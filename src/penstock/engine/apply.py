@@ -227,7 +227,7 @@ def _conclude(job: Job, event: e.RunEnded, first: bool) -> None:
         job.suspend_ms = 0
     if record.cause:
         move(job, STATE_OF_CAUSE[record.cause])
-        job.reason = record.cause
+        job.reason = "JobLaunchFailure" if record.cause == "LaunchFailed" else record.cause
         job.detail = record.detail
         if record.cause != "TimeLimit":
             job.wait_status = record.wait_status

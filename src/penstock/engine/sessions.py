@@ -126,6 +126,8 @@ class NodeSessions:
                 reactor.propose(e.SignalSettled(now_ms, message.signal_id, node))
         elif isinstance(message, m.UsageReport):
             reactor.requests.steps.usage_reported(node, message)
+        elif isinstance(message, m.Ping):
+            reactor.world.send(node, message)
         elif isinstance(message, m.NodeLoad):
             reactor.notes.loads[node] = (message.cpu_load_centi, message.free_memory_mib)
 
@@ -147,7 +149,7 @@ class NodeSessions:
         state = self._reactor.state
         if (record.cause == "ShepherdKilled" and job.spec.requeue is True) or (record.cause == "NodeFail" and may_requeue(state, job.spec)):
             how = "requeue"
-        elif record.cause == "LaunchFailed" and may_requeue(state, job.spec):
+        elif record.cause == "LaunchFailed" and record.wait_status != m.FILES_FAILED and may_requeue(state, job.spec):
             how = "launch"
         else:
             return "", 0

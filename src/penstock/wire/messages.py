@@ -64,6 +64,10 @@ CAUSES = (
     "NodeFail",
 )
 
+FILES_FAILED = 53
+"""Wait status of a script whose input or output could not be opened. It is the user's mistake, not the node's: the job fails and is not
+run again (Slurm shows the same `0:53`)."""
+
 
 class TaskIo(msgspec.Struct, frozen=True):
     """Where the tasks' descriptors go. An empty address means there is no client: files or /dev/null only.

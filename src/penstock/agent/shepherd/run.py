@@ -18,10 +18,11 @@ from penstock.agent import processes
 from penstock.agent.folder import Begin
 from penstock.agent.shepherd import environment
 from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, STOP_AFTER_MS, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
-from penstock.agent.shepherd.spawn import Launch, failure_of, spawn
+from penstock.agent.shepherd.spawn import FILES_FAILED_EXIT, Launch, failure_of, spawn
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
+    FILES_FAILED,
     AttachStep,
     Ended,
     ExitRecord,
@@ -244,6 +245,8 @@ class Run:
             self._meter.add(rusage)
             if failure:
                 self._cause, self._detail = self._cause or "LaunchFailed", failure
+                if os.waitstatus_to_exitcode(wait_status) == FILES_FAILED_EXIT:
+                    wait_status = FILES_FAILED
             self._batch_status = wait_status
             return
         if pid == self._login_pid:

@@ -103,8 +103,12 @@ class Launch:
         self.enter: tuple[str, ...] = ()
 
 
+FILES_FAILED_EXIT = 253
+"""Exit code of a child that could not open its files; the text is in `failure_of`."""
+
+
 class _Failed(Exception):
-    """Nothing of the user's was started."""
+    """A file of the user's could not be opened; nothing was started."""
 
 
 def spawn(launch: Launch) -> tuple[int, int]:
@@ -155,6 +159,7 @@ def _child(launch: Launch, writer: int) -> None:
             environment[b"TMPDIR"] = b"/tmp"
         status = _execute(launch)
     except _Failed as failure:
+        status = FILES_FAILED_EXIT
         os.write(writer, str(failure).encode(errors="replace")[:MAX_FAILURE_BYTES])
     except BaseException as error:  # noqa: BLE001 - this process may do nothing but report and end
         os.write(writer, repr(error).encode(errors="replace")[:MAX_FAILURE_BYTES])
