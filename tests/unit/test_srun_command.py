@@ -183,6 +183,12 @@ def test_files_here_and_on_the_nodes(srun, make, tmp_path):
     assert sorted((tmp_path / "e-7.0").read_text().split()) == ["err0", "err1"]
 
 
+def test_names_of_files_on_the_nodes_know_the_job(srun, tmp_path):
+    array = {"SLURM_JOB_NAME": "50%t", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
+    srun("-o", "%x-%A_%a-%%t-%t-%u", "true", cwd=tmp_path, environment={**array, "SLURM_JOB_USER": "me"}).finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["50%t-5_3-%t-0-me"]
+
+
 def test_files_here_are_truncated_or_appended_to_and_errors_follow_the_output(srun, tmp_path):
     (tmp_path / "f").write_text("old\n")
     srun("-o", "f", "--open-mode=append", "sh", "-c", "echo out; echo err >&2", cwd=tmp_path).finish()

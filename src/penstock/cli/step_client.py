@@ -1,7 +1,7 @@
 """srun's and sattach's end of a step's terminal I/O: listens for the shepherds, takes their streams, sends standard input.
 
 The listener is an abstract unix socket: no file to leave behind, no path that is too long, and nothing to look for in $TMPDIR. The kernel
-says who dials (only this user and root are heard), the key says that it is a shepherd of this step. Protocol: `wire.stdio`.
+says who dials (only this user and root are heard; root hears all), the key says that it is a shepherd of this step. Protocol: `wire.stdio`.
 
 Guarantees: never blocks; at most MAX_STRANGERS connections that have not said HELLO; frames reach `on_frame` once each and in the order of
 their node, whatever connections break. Assumes: the caller polls `poll_fds` and calls `handle`; while it reads `listening_only` (its
@@ -125,7 +125,7 @@ class StepClient:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-            if int.from_bytes(credentials[4:8], byteorder) not in (0, os.getuid()):
+            if os.getuid() and int.from_bytes(credentials[4:8], byteorder) not in (0, os.getuid()):
                 sock.close()
                 continue
             self._connections[fd] = connection = _Connection(sock)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from penstock.spec.options import FROM_COMMAND_LINE
-from penstock.spec.patterns import NODE_LETTERS, letters_in
+from penstock.spec.patterns import NODE_LETTERS, fill, letters_in
 from penstock.spec.request import build, fail, number
 from penstock.spec.submitter import describe_submitter
 
@@ -151,6 +151,13 @@ def endpoint(options: Options, key: str, work_dir: str) -> Endpoint:
     if any(letter in NODE_LETTERS for letter in letters_in(text)):
         return Endpoint(os.path.join(work_dir, text))
     return Endpoint("client", text)
+
+
+def for_the_nodes(word: str, names: dict[str, str]) -> str:
+    """A file of the nodes with what is known here filled in: their own letters and percent signs are left for them."""
+    if not word.startswith("/"):
+        return word
+    return fill(word.replace("%%", "%%%%"), {letter: value.replace("%", "%%") for letter, value in names.items()})
 
 
 def find_program(name: str) -> str:

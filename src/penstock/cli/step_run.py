@@ -17,6 +17,7 @@ from penstock.cli import signal_pipe, terminal
 from penstock.cli.held import HeldRequest
 from penstock.cli.step_client import StepClient
 from penstock.cli.step_output import Sink, label_width, ranges
+from penstock.cli.step_plan import for_the_nodes
 from penstock.cli.step_report import StepReport, exit_code
 from penstock.spec.patterns import fill, letters_in
 from penstock.wire import lite, stdio
@@ -60,6 +61,8 @@ class StepRun:
         self._say_line = say
         self._client = StepClient(self._on_frame)
         fields = {"op": "step_create", "id": lite.new_id(), "job_id": job_id, **plan.fields}
+        for end, key in ((plan.stdin, "stdin"), (plan.stdout, "stdout"), (plan.stderr, "stderr")):
+            fields[key] = for_the_nodes(end.word, names)
         fields.update(address=self._client.address, key=self._client.key.hex())
         self._raw: terminal.RawTerminal | None = None
         self._pty = plan.pty
