@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
 from penstock.engine.submit import Caller
@@ -23,8 +22,3 @@ class Call(NamedTuple):
 
     def section(self, index: int) -> bytes:
         return self.sections[index] if index < len(self.sections) else b""
-
-
-def digest(content: bytes) -> bytes:
-    """The name of a blob; empty content has none."""
-    return hashlib.sha256(content).digest() if content else b""

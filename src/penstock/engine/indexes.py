@@ -11,8 +11,8 @@ from collections import deque
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
-from penstock.core.plan import Share
-from penstock.core.request import UNLIMITED_S
+from penstock.core.plan import Reason, Share
+from penstock.core.request import UNLIMITED_S, Request
 from penstock.engine.apply import Changes
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
 from penstock.spec.arrays import count
@@ -32,6 +32,7 @@ class Indexes:
         "_columns_node",
         "_columns_pending",
         "_columns_running",
+        "_extra",
         "_held_by",
         "_node_order",
         "_seen_parents",
@@ -42,6 +43,7 @@ class Indexes:
         "columns",
         "dependents",
         "eligible_heap",
+        "feasible",
         "finished",
         "gpu_holder",
         "job_count",
@@ -81,6 +83,10 @@ class Indexes:
         """(end_ms, job id) in order of ending, for the purge."""
         self.job_count = 0
         """Jobs that have not finished, elements counted one by one."""
+        self.feasible: dict[tuple[str, Request], Reason | None] = {}
+        """What `never_fits` said of (partition, request); empty again when nodes or partitions change."""
+        self._extra: dict[int, int] = {}
+        """Array row -> pending elements beyond the first."""
         self._seen_parents: dict[int, tuple[int, ...]] = {}
         self._array_of: dict[int, int] = {}
         self._columns_pending: dict[int, PendingRecord] = {}
@@ -131,9 +137,11 @@ class Indexes:
         record = NodeRecord(name, index, node.cpus, node.memory_mib, gres_of(node), node.schedulable, node.weight, node.features)
         if self._columns_node.get(name) != record:
             self._columns_node[name] = record
+            self.feasible.clear()
             self.columns.upsert_node(record)
 
     def _partitions(self) -> None:
+        self.feasible.clear()
         for partition in self.state.config.partitions:
             self.columns.upsert_partition(
                 PartitionRecord(
@@ -158,11 +166,20 @@ class Indexes:
         key = (job.spec.uid, job.spec.name)
         if job.finished:
             if self.same_name.get(key, {}).pop(job.id, 0) is None:
+                self.job_count -= 1 + self._extra.pop(job.id, 0)
                 self.finished.append((job.end_ms, job.id))
                 if not self.same_name[key]:
                     del self.same_name[key]
         else:
-            self.same_name.setdefault(key, {})[job.id] = None
+            named = self.same_name.setdefault(key, {})
+            if job.id not in named:
+                named[job.id] = None
+                self.job_count += 1
+            extra = count(job.pending_tasks) - 1 if job.pending_tasks else 0
+            if extra != self._extra.get(job.id, 0):
+                self.job_count += extra - self._extra.pop(job.id, 0)
+                if extra:
+                    self._extra[job.id] = extra
         if job.array_job_id:
             self._array_of[job.id] = job.array_job_id
             self.array_rows.setdefault(job.array_job_id, {})[job.id] = None
@@ -304,6 +321,7 @@ class Indexes:
     def summary(self) -> dict[str, object]:
         """Everything that must equal a rebuild, in comparable form."""
         return {
+            "count": self.job_count,
             "dependents": {k: sorted(v) for k, v in self.dependents.items() if v},
             "arrays": {k: sorted(v) for k, v in self.array_rows.items()},
             "active": {k: sorted(v) for k, v in self.active_elements.items()},

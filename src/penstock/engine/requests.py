@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from penstock.core.cycle import plan_now
+from penstock.core.outlook import outlook
+from penstock.core.plan import Reason
+from penstock.core.request import UNLIMITED_S
+from penstock.core.view import Batch
 from penstock.engine import commands as c
 from penstock.engine import events as e
-from penstock.engine.call import Call, Fields, digest
+from penstock.engine.call import Call, Fields
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
 from penstock.engine.request import SubmitRequest
@@ -26,12 +29,16 @@ from penstock.engine.submit import Caller, submit
 from penstock.spec import errors as err
 from penstock.spec import hostlist, times
 from penstock.spec.errors import SlurmError
+from penstock.store.base import BlobTooLarge
+from penstock.store.blobs import environment_blob, script_blob
 
 if TYPE_CHECKING:
     from penstock.engine.reactor import Reactor
 
 MAX_WAITERS = 100_000
 """Clients that are held at once; one more is told to come back."""
+BATCH_MAX = 10_000
+"""Jobs of one submit_many."""
 convert = msgspec.convert
 
 
@@ -104,47 +111,41 @@ class Requests:
 
     # --- submission ---
 
-    def _submit_one(self, call: Call, fields: Fields, script: bytes, environment: bytes) -> Job:
+    def _events(self, call: Call, jobs: list[tuple[Fields, bytes, bytes]]) -> list[e.JobSubmitted]:
+        """The events of these submissions, each checked, their blobs kept; SlurmError for the first that is refused."""
         reactor = self._reactor
         if reactor.refusing:
             raise SlurmError(err.ESLURM_SUBMISSIONS_DISABLED, detail=reactor.refusing)
-        request = convert(fields, SubmitRequest)
-        script_digest, environment_digest = digest(script), digest(environment)
-        event = submit(reactor.state, reactor.indexes, call.caller, request, script_digest, environment_digest, call.now_ms)
-        for name, content in ((script_digest, script), (environment_digest, environment)):
+        events, blobs = [], []
+        for ahead, (fields, script, environment) in enumerate(jobs):
+            request = convert(fields, SubmitRequest)
+            if not script and not request.interactive:
+                raise SlurmError(err.ESLURM_JOB_SCRIPT_MISSING)
+            pair = [_blob(script_blob, script), _blob(environment_blob, environment)]
+            events.append(submit(reactor.state, reactor.indexes, call.caller, request, pair[0][0], pair[1][0], call.now_ms, ahead))
+            blobs += pair
+        for name, content in blobs:
             if name:
                 reactor.keep_blob(name, content)
-        reactor.propose(event)
-        return reactor.state.jobs[event.job_id]
+        return events
 
     def submit(self, call: Call) -> None:
-        script, environment = call.section(0), call.section(1)
-        if not script:
-            raise SlurmError(err.ESLURM_JOB_SCRIPT_MISSING)
-        job = self._submit_one(call, call.fields, script, environment)
-        self.done(call, str(job.id).encode())
+        (event,) = self._events(call, [(call.fields, call.section(0), call.section(1))])
+        self._reactor.propose(event)
+        self.done(call, str(event.job_id).encode())
 
     def submit_many(self, call: Call) -> None:
         """A batch of submissions in one commit: `requests` is a list; sections are script and environment of each in turn, or one
         pair for all. All are queued, or the first refusal is the answer and none is."""
-        requests = call.fields["requests"]
-        shared = len(call.sections) == 2
-        prepared = [dict(fields) for fields in requests]
-        for fields in prepared:
-            submit(
-                self._reactor.state,
-                self._reactor.indexes,
-                call.caller,
-                convert(fields, SubmitRequest),
-                b"",
-                b"",
-                call.now_ms,
-            )
-        ids = []
-        for index, fields in enumerate(prepared):
-            at = 0 if shared else 2 * index
-            ids.append(self._submit_one(call, fields, call.section(at), call.section(at + 1)).id)
-        self.done(call, ",".join(map(str, ids)).encode())
+        requests = list(call.fields["requests"])
+        if len(requests) > BATCH_MAX:
+            raise SlurmError(err.ESLURM_MAX_JOB_COUNT, detail=f"{len(requests)} jobs in one request, at most {BATCH_MAX} are allowed")
+        step = 0 if len(call.sections) == 2 else 2
+        jobs = [(fields, call.section(step * i), call.section(step * i + 1)) for i, fields in enumerate(requests)]
+        events = self._events(call, jobs)
+        for event in events:
+            self._reactor.propose(event)
+        self.done(call, ",".join(str(event.job_id) for event in events).encode())
 
     def test_only(self, call: Call) -> None:
         """The sentence of --test-only: where and when it would start, by the planner itself."""
@@ -158,28 +159,14 @@ class Requests:
 
     def _forecast(self, event: e.JobSubmitted, now_ms: int) -> tuple[int, str, int, str]:
         """(start, nodes, CPUs, partition) of a job that is not queued."""
-        from penstock.core.columns import PendingRecord
-        from penstock.core.cycle import Budget
-        from penstock.core.request import UNLIMITED_S
-
         reactor = self._reactor
-        columns = reactor.indexes.columns
         spec = event.spec
-        limit_s = spec.time_limit_s or UNLIMITED_S
-        columns.upsert_pending(PendingRecord(event.job_id, spec.request, spec.partitions, 1 << 40, event.job_id, limit_s))
-        try:
-            plan = plan_now(columns.view(reactor.state.seq, now_ms // 1000), Budget(max_starts=1))
-        finally:
-            columns.remove_pending(event.job_id)
-        for start in plan.starts:
-            if start.job_id == event.job_id:
-                nodes = hostlist.compress([share.node for share in start.shares])
-                return now_ms // 1000, nodes, sum(share.cpus for share in start.shares), start.partition
-        for reservation in plan.reservations:
-            if reservation.job_id == event.job_id:
-                nodes = hostlist.compress([share.node for share in reservation.shares])
-                return reservation.start_s, nodes, sum(share.cpus for share in reservation.shares), reservation.partition
-        raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
+        view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
+        found = outlook(view, Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S))
+        if isinstance(found, Reason):
+            raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
+        nodes = hostlist.compress([share.node for share in found.shares])
+        return found.start_s, nodes, sum(share.cpus for share in found.shares), found.partition
 
     # --- allocations ---
 
@@ -190,7 +177,9 @@ class Requests:
             if job is None:
                 raise SlurmError(err.ESLURM_INVALID_JOB_ID)
         else:
-            job = self._submit_one(call, call.fields | {"interactive": True}, b"", call.section(0))
+            (event,) = self._events(call, [(call.fields | {"interactive": True}, b"", call.section(0))])
+            reactor.propose(event)
+            job = reactor.state.jobs[event.job_id]
             reactor.remember(call.request_id, call.caller.uid, str(job.id).encode(), call.now_ms)
         reactor.adopted(job.id)
         if job.state != PENDING:
@@ -441,6 +430,16 @@ class Requests:
         for name in names:
             self._propose_all(c.update_node(state, name, call.caller, list(call.fields["keys"]), call.now_ms))
         self.done(call)
+
+
+def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple[bytes, bytes]:
+    """(digest, content), both empty for empty content; SlurmError over the bound."""
+    if not content:
+        return b"", b""
+    try:
+        return make(content)
+    except BlobTooLarge as error:
+        raise SlurmError(err.ESLURM_PATHNAME_TOO_LONG, "Batch script or environment is too large", str(error)) from error
 
 
 HELD = ("allocate", "step_create", "wait_job")

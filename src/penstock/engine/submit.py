@@ -7,6 +7,7 @@ node, a partition limit that EnforcePartLimits=NO tolerates) queues and pends wi
 from __future__ import annotations
 
 from penstock.core.feasible import never_fits
+from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, Request
 from penstock.engine import events as e
 from penstock.engine.dependencies import resolve
@@ -20,6 +21,9 @@ from penstock.spec.errors import SlurmError, SpecError
 PRIORITY_BASE = 4_294_901_760
 """Priority of job 0 without nice; each later job has one less, so that equal jobs run in submit order (Slurm's priority/basic
 starts here too)."""
+
+FEASIBLE_MAX = 10_000
+"""Shapes whose feasibility is remembered."""
 
 ASKED_KEYS = (
     *("ntasks", "cpus_per_task", "ntasks_per_node", "nodes_min", "mem_per_node_mib", "mem_per_cpu_mib"),
@@ -47,10 +51,10 @@ def submit(
     script: bytes,
     environment: bytes,
     now_ms: int,
-    pseudo: bool = False,
+    ahead: int = 0,
 ) -> e.JobSubmitted:
     """The event for this request; `script` and `environment` are digests of blobs that are stored with it. SlurmError if refused.
-    With `pseudo` (--test-only) no id is consumed by the caller."""
+    `ahead` other events of the same kind will be applied before it."""
     config = state.config
     problem = refusal(request)
     if problem:
@@ -66,15 +70,14 @@ def submit(
     if request.array:
         tasks, limit = array_tasks(config, request.array)
     elements = arrays.count(tasks) if tasks else 1
-    queued = sum(arrays.count(j.pending_tasks) if j.pending_tasks else 1 for j in state.jobs.values()) if elements > 1 else len(state.jobs)
-    if queued + elements > config.max_job_count:
+    if indexes.job_count + ahead + elements > config.max_job_count:
         raise SlurmError(err.ESLURM_MAX_JOB_COUNT)
     resources = resolve_request(state, partitions, request)
     check_possible(indexes, partitions, resources)
     time_limit_s = request.time_limit_s
     if time_limit_s is None:
         time_limit_s = min((p.default_time_s or p.max_time_s for p in partitions), key=lambda s: s or 1 << 60)
-    job_id = state.counters.next_job_id
+    job_id = state.counters.next_job_id + ahead
     spec = JobSpec(
         name=request.name or "sbatch",
         uid=caller.uid,
@@ -272,10 +275,9 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     state = indexes.state
     if not state.nodes:
         return
-    view = indexes.columns.view(state.seq, state.counters.now_ms // 1000)
     first = None
     for partition in partitions:
-        reason = never_fits(view, partition.name, request)
+        reason = _never_fits(indexes, partition.name, request)
         if reason is None:
             return
         first = first or reason
@@ -290,6 +292,18 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     if request.required_nodes and reason.what in ("partition", "nodelist"):
         code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
     raise SlurmError(code, detail=reason.sentence())
+
+
+def _never_fits(indexes: Indexes, partition: str, request: Request) -> Reason | None:
+    """`never_fits`, remembered until nodes or partitions change: bursts ask the same again and again."""
+    known = indexes.feasible
+    key = (partition, request)
+    if key not in known:
+        if len(known) >= FEASIBLE_MAX:
+            known.clear()
+        state = indexes.state
+        known[key] = never_fits(indexes.columns.view(state.seq, state.counters.now_ms // 1000), partition, request)
+    return known[key]
 
 
 def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
