@@ -403,6 +403,14 @@ def test_the_job_id_alone_is_enough(make):
     assert command.finish().out == b"n1\n"
 
 
+def test_too_many_tasks_for_a_node_are_said_and_placed_as_slurm_does(srun):
+    done = srun("--ntasks-per-node=1", "true", environment={"SLURM_NTASKS": "4", "SLURM_NNODES": "2"}).finish()
+    assert done.err.startswith(b"srun: Warning: can't honor --ntasks-per-node set to 1")
+    (fields,) = done.cluster.asked("step_create")
+    assert fields["ntasks"] == 4
+    assert "ntasks_per_node" not in fields
+
+
 # --- terminals
 
 

@@ -70,6 +70,7 @@ class StepPlan:
         if options.text("gres").lower() == "none":
             fields["gres"] = ["none"]
         self._settle_nodes(options, fields, in_allocation)
+        self._settle_tasks(fields)
         for flag in ("exact", "overlap", "whole"):
             if flag in options and options.values[flag] not in ("no", "0"):
                 fields[flag] = True
@@ -120,6 +121,16 @@ class StepPlan:
             return
         if "nodelist" in fields or "relative" in options or (isinstance(ntasks, int) and ntasks < nodes):
             del fields["nodes_min"], fields["nodes_max"]
+
+    def _settle_tasks(self, fields: dict[str, object]) -> None:
+        """More tasks than --ntasks-per-node allows, which happens when SLURM_NTASKS is the job's: Slurm warns and places them all."""
+        ntasks, nodes, on_each = fields.get("ntasks"), fields.get("nodes_max"), fields.get("ntasks_per_node")
+        if isinstance(ntasks, int) and isinstance(nodes, int) and isinstance(on_each, int) and ntasks > nodes * on_each:
+            self.warnings.append(
+                f"can't honor --ntasks-per-node set to {on_each} which doesn't match the requested tasks {ntasks} "
+                f"with the number of requested nodes {nodes}. Ignoring --ntasks-per-node."
+            )
+            del fields["ntasks_per_node"]
 
     def set_programs(self, words: Sequence[str], *, multi_prog: bool) -> None:
         """The command, found through PATH as Slurm does, or the programs of --multi-prog. Raises MultiProgError."""
