@@ -37,13 +37,14 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: $(VENV)/.installed ## one machine, one cluster, the main job: a sweep on handwritten digits (examples/digits)
 	@mkdir -p '$(DEMO)' && echo '*' > '$(DEMO)/.gitignore'
 	@set -eu; \
-	$(BIN)/penstock up --dir '$(DEMO)/cluster' --detach; \
+	cpus=$$(nproc); [ $$cpus -ge 4 ] || cpus=4; \
+	$(BIN)/penstock up --dir '$(DEMO)/cluster' --detach --cpus $$cpus; \
 	eval "$$($(BIN)/penstock env --dir '$(DEMO)/cluster')"; \
 	began=$$(date +%Y-%m-%dT%H:%M:%S); \
 	echo; echo '== sinfo'; sinfo; \
 	echo; echo '== examples/digits/run.sh'; PYTHON='$(CURDIR)/$(BIN)/python' examples/digits/run.sh; \
 	echo; echo '== sacct'; sacct -S "$$began" --format=JobID%-14,JobName%-16,State,ExitCode,Elapsed,NCPUS,MaxRSS; \
-	printf '\n%s\n' "The cluster is still up. In your shell:" \
+	printf '%s\n' "" "The cluster is still up. In your shell:" \
 	  "  eval \"\$$($(BIN)/penstock env --dir $(DEMO)/cluster)\"     puts sbatch, srun, squeue, ... on PATH for this cluster" \
 	  "  sbatch --wrap 'hostname'; squeue; sacct                 what you know from Slurm" \
 	  "  penstock status                                         its processes" \

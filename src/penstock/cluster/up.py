@@ -7,6 +7,7 @@ launcher when it needs it). Called again it leaves what runs alone.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,7 +180,8 @@ def _say(folder: ClusterFolder, cluster: ClusterFile) -> None:
     if os.getuid() != 0:
         print(f"  it serves you alone (uid {os.getuid()}): a cluster for several users is started by root")
     print("next:")
-    print(f'  eval "$(penstock env --dir {folder.path})"    # the commands on PATH')
+    own = "penstock" if shutil.which("penstock") else f"{os.path.relpath(os.path.dirname(sys.executable))}/penstock"
+    print(f'  eval "$({own} env --dir {folder.path})"    # the commands on PATH')
     print("  sbatch --wrap 'hostname; sleep 5'    squeue    sacct")
 
 
