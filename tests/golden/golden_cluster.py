@@ -117,7 +117,7 @@ class Cluster:
         lite.encode(fields, sections)  # what cannot be sent fails here as it would in earnest
         self.sent.append(dict(fields))
         op = str(fields["op"])
-        known = {key: value for key, value in fields.items() if key not in ("op", "id")}
+        known = {key: value for key, value in fields.items() if key not in ("op", "id") and value is not None}
         try:
             if op in operations.TABLES or op in operations.TEXTS:
                 chunks = operations.view(op, self.state, self.notes, known, 0)

@@ -88,15 +88,19 @@ def _request(given: Options) -> dict[str, object]:
 
 
 def _jobs(text: str | None) -> list[str]:
+    if not text:
+        return []
     from penstock.spec.jobids import parse_job_ids
 
     try:
-        return [str(selector) for selector in parse_job_ids(text or "")]
+        return [str(selector) for selector in parse_job_ids(text)]
     except SpecError:
-        raise Failed(f"{PROGRAM}: fatal: Bad job/step specified: {(text or '')[:64]}") from None
+        raise Failed(f"{PROGRAM}: fatal: Bad job/step specified: {text[:64]}") from None
 
 
 def _states(text: str | None) -> list[str]:
+    if not text:
+        return []
     from penstock.spec.states import JOB_BASE, job_state, parse_job_state
 
     found = []

@@ -107,6 +107,8 @@ def _default_sort(given: Options) -> str:
 
 
 def _check_states(words: Sequence[str]) -> None:
+    if not words:
+        return
     from penstock.spec.states import NODE_BASES, NODE_FLAGS, parse_node_state
 
     for word in words:

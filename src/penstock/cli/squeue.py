@@ -22,7 +22,6 @@ from penstock.cli.table import (
     words_of,
 )
 from penstock.spec import fields_squeue as known
-from penstock.spec.arrays import bitstr_length
 from penstock.spec.errors import SpecError
 from penstock.spec.options import FROM_ENVIRONMENT
 from penstock.spec.options_view import SQUEUE
@@ -105,8 +104,16 @@ def _request(given: Options) -> dict[str, object]:
         "array": "array" in given,
         "start": "start" in given,
         "sort": given.text("sort") or _default_sort(given),
-        "bitstr": bitstr_length(os.environ.get("SLURM_BITSTR_LEN")),
+        "bitstr": _bitstr(os.environ.get("SLURM_BITSTR_LEN")),
     }
+
+
+def _bitstr(value: str | None) -> int | None:
+    if value is None:
+        return None
+    from penstock.spec.arrays import bitstr_length
+
+    return bitstr_length(value)
 
 
 def _default_sort(given: Options) -> str:
@@ -116,6 +123,8 @@ def _default_sort(given: Options) -> str:
 
 
 def _check_states(words: Sequence[str]) -> None:
+    if not words:
+        return
     from penstock.spec.states import JOB_BASES, JOB_FLAGS, parse_job_state
 
     for word in words:

@@ -199,16 +199,20 @@ def words_of(text: str | None) -> list[str]:
 
 def id_texts(text: str | None) -> list[str]:
     """A list of job ids, in which commas inside brackets belong to the id."""
+    if not text:
+        return []
     from penstock.spec.jobids import parse_job_ids
 
-    return [str(selector) for selector in parse_job_ids(text or "")]
+    return [str(selector) for selector in parse_job_ids(text)]
 
 
 def user_ids(program: str, text: str | None) -> list[str]:
     """User names and ids as uids; an unknown name is told and kept, so that it matches nobody."""
+    found: list[str] = []
+    if not text:
+        return found
     from pwd import getpwnam
 
-    found = []
     for word in words_of(text):
         if word.isdecimal():
             found.append(word)

@@ -16,7 +16,6 @@ Assumes nothing about where values come from; imported by commands, so it import
 from __future__ import annotations
 
 from penstock.spec.errors import SpecError
-from penstock.spec.times import format_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,6 +191,8 @@ def time_shower(style: str, now: int) -> Callable[[str], str]:
     def show(value: str) -> str:
         text = known.get(value)
         if text is None:
+            from penstock.spec.times import format_time
+
             text = format_time(int(value), style, now) if value.isdecimal() and value != "0" else value
             if len(known) < 65_536:
                 known[value] = text
