@@ -28,10 +28,23 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def table() -> dict[int, tuple[int, int, str]]:
-    """pid → (parent, session, state) of every process that can be seen; zombies (state Z) included."""
+def in_groups(groups: tuple[str, ...]) -> list[str] | None:
+    """The processes of these cgroups, as names below /proc; None where there is no group or one cannot be read. Costs what a run has
+    processes, where `table` alone costs what the machine has (10 ms with 200)."""
+    found: list[str] = []
+    for group in groups:
+        try:
+            with open(f"{group}/cgroup.procs", encoding="ascii") as file:
+                found += file.read().split()
+        except OSError:
+            return None
+    return found if groups else None
+
+
+def table(names: list[str] | None = None) -> dict[int, tuple[int, int, str]]:
+    """pid → (parent, session, state) of `names`, else of every process that can be seen; zombies (state Z) included."""
     found: dict[int, tuple[int, int, str]] = {}
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if names is None else names:
         if not name.isdecimal():
             continue
         try:

@@ -175,7 +175,7 @@ class StepRun:
         if not self.swept:
             if self.look_at_ms is not None:
                 return False
-            left = self.tree(processes.table())
+            left = self.tree(processes.table(processes.in_groups(self.run.groups.paths)))
             if left:
                 waiting = self.message.wait_for_children and not self.cause
                 if not waiting:
