@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -308,13 +309,16 @@ def configure_log(folder: ClusterFolder) -> None:
 
 
 async def serve(folder: ClusterFolder) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT. What was loaded lives long: the collector need not look at it again."""
     loop = asyncio.get_running_loop()
+    gc.disable()
     try:
         service = Service(folder, loop)
     except StoreError as error:
         log.critical("%s", error)
         raise SystemExit(f"penstock: {error}") from error
+    gc.freeze()
+    gc.enable()
     await service.start()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

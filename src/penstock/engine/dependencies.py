@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from penstock.engine.indexes import Indexes
 from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, JobSpec, State
+from penstock.spec import arrays
 from penstock.spec import errors as err
 from penstock.spec.dependency import Condition, Dependency, format_dependency, parse
 from penstock.spec.errors import SlurmError, SpecError
@@ -101,6 +102,15 @@ def _judge_array(indexes: Indexes, kind: str, array_id: int) -> int:
     return OPEN if unfinished else MET
 
 
+def _corresponding(job: Job, rows: list[Job]) -> list[Job]:
+    """The parent's rows that an element waits for: its counterpart's; all where it has none, as with afterok. A row of several elements
+    waits for all: those whose counterpart has ended were split off it before."""
+    task = job.array_task_id
+    if task < 0 and arrays.count(job.pending_tasks) == 1:
+        task = arrays.first(job.pending_tasks)
+    return (task >= 0 and [row for row in rows if _is_task(row, task)]) or rows
+
+
 def _is_task(row: Job, task_id: int) -> bool:
     if row.array_task_id >= 0:
         return row.array_task_id == task_id
@@ -117,6 +127,8 @@ def _judge_rows(now_ms: int, condition: Condition, minutes: int, rows: list[Job]
         return MET
     if kind == "afterany":
         return OPEN if any(not row.finished for row in rows) else MET
+    if kind == "aftercorr" and any(not row.finished for row in rows):
+        return OPEN
     if kind in ("afterok", "aftercorr"):
         if any(row.finished and row.state != COMPLETED for row in rows):
             return NEVER

@@ -14,19 +14,19 @@ from penstock.wire.messages import ExitRecord, GpuInfo
 FEED_VERSION = 1
 
 
-class Configured(msgspec.Struct, frozen=True, tag="configured"):
+class Configured(msgspec.Struct, frozen=True, tag="configured", gc=False):
     now_ms: int
     config: ClusterConfig
 
 
-class EpochBegun(msgspec.Struct, frozen=True, tag="epoch"):
+class EpochBegun(msgspec.Struct, frozen=True, tag="epoch", gc=False):
     """A controller took office; messages of an older epoch are refused by agents."""
 
     now_ms: int
     epoch: int
 
 
-class JobSubmitted(msgspec.Struct, frozen=True, tag="submitted", omit_defaults=True):
+class JobSubmitted(msgspec.Struct, frozen=True, tag="submitted", omit_defaults=True, gc=False):
     now_ms: int
     job_id: int
     spec: JobSpec
@@ -37,7 +37,7 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="submitted", omit_defaults=T
     tasks: tuple[tuple[int, int, int], ...] = ()
 
 
-class TasksSplit(msgspec.Struct, frozen=True, tag="split"):
+class TasksSplit(msgspec.Struct, frozen=True, tag="split", gc=False):
     """Some elements of an array that have not started become a row of their own, so that one command can act on them alone."""
 
     now_ms: int
@@ -46,7 +46,7 @@ class TasksSplit(msgspec.Struct, frozen=True, tag="split"):
     tasks: tuple[tuple[int, int, int], ...]
 
 
-class JobStarted(msgspec.Struct, frozen=True, tag="started", omit_defaults=True):
+class JobStarted(msgspec.Struct, frozen=True, tag="started", omit_defaults=True, gc=False):
     """Resources were given. For an array row, `task` is the element; while others remain it becomes job `new_id`, the last keeps
     the row's own id (`new_id` 0)."""
 
@@ -60,7 +60,7 @@ class JobStarted(msgspec.Struct, frozen=True, tag="started", omit_defaults=True)
     """Where it starts, of the partitions it asked for."""
 
 
-class JobChanged(msgspec.Struct, frozen=True, tag="changed", omit_defaults=True):
+class JobChanged(msgspec.Struct, frozen=True, tag="changed", omit_defaults=True, gc=False):
     """scontrol update, hold, release: only what is not None changes."""
 
     now_ms: int
@@ -76,7 +76,7 @@ class JobChanged(msgspec.Struct, frozen=True, tag="changed", omit_defaults=True)
     extra: str | None = None
 
 
-class JobEnding(msgspec.Struct, frozen=True, tag="ending", omit_defaults=True):
+class JobEnding(msgspec.Struct, frozen=True, tag="ending", omit_defaults=True, gc=False):
     """The job will end in `state`: at once if nothing of it runs, else when every node has reported. `requeue` sends it back
     to the queue instead: "requeue", "hold" or "special"."""
 
@@ -90,7 +90,7 @@ class JobEnding(msgspec.Struct, frozen=True, tag="ending", omit_defaults=True):
     wait_status: int = 0
 
 
-class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", omit_defaults=True):
+class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", omit_defaults=True, gc=False):
     """A node's part of a run is over. `requeue` and `eligible_ms` say what the controller decided for a run that it did not end
     itself (launch failure, lost node)."""
 
@@ -103,21 +103,21 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", omit_defaults=True)
     eligible_ms: int = 0
 
 
-class JobSuspended(msgspec.Struct, frozen=True, tag="suspended"):
+class JobSuspended(msgspec.Struct, frozen=True, tag="suspended", gc=False):
     now_ms: int
     job_id: int
     resumed: bool
     end_limit_ms: int = 0
 
 
-class JobsPurged(msgspec.Struct, frozen=True, tag="purged"):
+class JobsPurged(msgspec.Struct, frozen=True, tag="purged", gc=False):
     """Ended longer ago than MinJobAge: out of State, kept as history."""
 
     now_ms: int
     job_ids: tuple[int, ...]
 
 
-class StepCreated(msgspec.Struct, frozen=True, tag="step_created", omit_defaults=True):
+class StepCreated(msgspec.Struct, frozen=True, tag="step_created", omit_defaults=True, gc=False):
     now_ms: int
     job_id: int
     attempt: int
@@ -133,7 +133,7 @@ class StepCreated(msgspec.Struct, frozen=True, tag="step_created", omit_defaults
     std_err: str = ""
 
 
-class StepEnding(msgspec.Struct, frozen=True, tag="step_ending"):
+class StepEnding(msgspec.Struct, frozen=True, tag="step_ending", gc=False):
     """Somebody asked for the step's end; it is over when its nodes have reported."""
 
     now_ms: int
@@ -143,7 +143,7 @@ class StepEnding(msgspec.Struct, frozen=True, tag="step_ending"):
     by_uid: int
 
 
-class StepRunEnded(msgspec.Struct, frozen=True, tag="step_ended"):
+class StepRunEnded(msgspec.Struct, frozen=True, tag="step_ended", gc=False):
     now_ms: int
     job_id: int
     attempt: int
@@ -152,7 +152,7 @@ class StepRunEnded(msgspec.Struct, frozen=True, tag="step_ended"):
     record: ExitRecord
 
 
-class NodeRegistered(msgspec.Struct, frozen=True, tag="node_registered", omit_defaults=True):
+class NodeRegistered(msgspec.Struct, frozen=True, tag="node_registered", omit_defaults=True, gc=False):
     now_ms: int
     name: str
     hostname: str
@@ -171,7 +171,7 @@ class NodeRegistered(msgspec.Struct, frozen=True, tag="node_registered", omit_de
     warnings: tuple[str, ...] = ()
 
 
-class NodeChanged(msgspec.Struct, frozen=True, tag="node_changed", omit_defaults=True):
+class NodeChanged(msgspec.Struct, frozen=True, tag="node_changed", omit_defaults=True, gc=False):
     """Only what is not None changes."""
 
     now_ms: int
@@ -187,14 +187,14 @@ class NodeChanged(msgspec.Struct, frozen=True, tag="node_changed", omit_defaults
     extra: str | None = None
 
 
-class NodeRemoved(msgspec.Struct, frozen=True, tag="node_removed"):
+class NodeRemoved(msgspec.Struct, frozen=True, tag="node_removed", gc=False):
     """A virtual node that the cluster no longer has."""
 
     now_ms: int
     name: str
 
 
-class SignalQueued(msgspec.Struct, frozen=True, tag="signal", omit_defaults=True):
+class SignalQueued(msgspec.Struct, frozen=True, tag="signal", omit_defaults=True, gc=False):
     now_ms: int
     signal_id: int
     job_id: int
@@ -205,7 +205,7 @@ class SignalQueued(msgspec.Struct, frozen=True, tag="signal", omit_defaults=True
     step_id: int = 0
 
 
-class SignalSettled(msgspec.Struct, frozen=True, tag="signal_settled"):
+class SignalSettled(msgspec.Struct, frozen=True, tag="signal_settled", gc=False):
     now_ms: int
     signal_id: int
     node: str

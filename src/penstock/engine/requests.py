@@ -25,7 +25,7 @@ from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
 from penstock.engine.state import CANCELLED, COMPLETED, FAILED, NO_TASK, PENDING, RUNNING, SUSPENDED, Job
 from penstock.engine.step_requests import StepRequests
-from penstock.engine.submit import Caller, submit
+from penstock.engine.submit import Caller, renumbered, submit
 from penstock.spec import errors as err
 from penstock.spec import hostlist, times
 from penstock.spec.errors import SlurmError
@@ -143,9 +143,12 @@ class Requests:
         step = 0 if len(call.sections) == 2 else 2
         jobs = [(fields, call.section(step * i), call.section(step * i + 1)) for i, fields in enumerate(requests)]
         events = self._events(call, jobs)
+        ids = []
         for event in events:
+            event = renumbered(event, self._reactor.state.counters.next_job_id)
             self._reactor.propose(event)
-        self.done(call, ",".join(str(event.job_id) for event in events).encode())
+            ids.append(event.job_id)
+        self.done(call, ",".join(map(str, ids)).encode())
 
     def test_only(self, call: Call) -> None:
         """The sentence of --test-only: where and when it would start, by the planner itself."""

@@ -40,6 +40,8 @@ class NodeSessions:
         state = reactor.state
         now_ms = reactor.now(now_ms)
         config = state.config
+        before = state.nodes.get(hello.node)
+        rebooted = before is not None and before.boot_id != hello.boot_id
         reactor.propose(
             e.NodeRegistered(
                 now_ms,
@@ -79,7 +81,7 @@ class NodeSessions:
             job = state.jobs[job_id]
             found = reported.get(job_id)
             if found is None:
-                self._absent(job, hello.node, now_ms)
+                self._absent(job, hello.node, rebooted, now_ms)
                 continue
             if found.record is not None:
                 self.ended(hello.node, m.Ended(job_id, job.attempt, found.record), now_ms)
@@ -95,9 +97,14 @@ class NodeSessions:
             if hello.node in signal.nodes_left:
                 self._signal_on(hello.node, signal)
 
-    def _absent(self, job: Job, node: str, now_ms: int) -> None:
-        """State says that the job has a part here; the node knows nothing of it: it was never started, or is over."""
-        if job.state in (RUNNING, SUSPENDED):
+    def _absent(self, job: Job, node: str, rebooted: bool, now_ms: int) -> None:
+        """State says that the job has a part here; the node knows nothing of it: it was never started, or is over. A machine that went down
+        may have forgotten what it had begun, so the run is not begun again there."""
+        if job.state in (RUNNING, SUSPENDED) and rebooted:
+            record = m.ExitRecord(end_ms=now_ms, cause="NodeFail", detail=f"node {node} was restarted")
+            again, eligible_ms = self._again(job, record, now_ms)
+            self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record, again, eligible_ms))
+        elif job.state in (RUNNING, SUSPENDED):
             self._assign(job, [alloc.node for alloc in job.allocs].index(node))
             for step_id in self._reactor.indexes.steps_of.get(job.id, ()):
                 self._reactor.requests.steps.relaunch(job.id, step_id, node)

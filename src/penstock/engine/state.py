@@ -1,7 +1,8 @@
 """The entities of a cluster: exactly what is stored, and nothing that could be computed from it.
 
 `State` holds the rows; `apply` is the only writer. Every struct encodes to one row, and `load(rows)` gives the same State as the
-replay of the feed. Immutable parts (what a user asked for, what a node was given) are frozen; `Job`, `Step` and `Node` are changed
+replay of the feed. No struct can be part of a cycle, so none is tracked by the collector (`gc=False`): with 100,000 jobs a full
+collection would stop the controller for a second. Immutable parts (what a user asked for, what a node was given) are frozen; `Job`, `Step` and `Node` are changed
 in place by `apply` alone. Times are epoch milliseconds (`_ms`), 0 where a thing has not happened; memory is MiB.
 """
 
@@ -39,7 +40,7 @@ STATE_NAMES = (
 )
 
 
-class NodeAlloc(msgspec.Struct, frozen=True, array_like=True):
+class NodeAlloc(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one job, or one step, holds on one node."""
 
     node: str
@@ -50,7 +51,7 @@ class NodeAlloc(msgspec.Struct, frozen=True, array_like=True):
     ntasks: int = 0
 
 
-class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the user asked for, validated and with the cluster's defaults filled in. Shared by all elements of an array."""
 
     name: str
@@ -120,7 +121,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     immediate_s: int = 0
 
 
-class BatchRecord(msgspec.Struct, frozen=True, array_like=True):
+class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How the batch script ended."""
 
     wait_status: int
@@ -130,7 +131,7 @@ class BatchRecord(msgspec.Struct, frozen=True, array_like=True):
     cause: str = ""
 
 
-class Job(msgspec.Struct, omit_defaults=True):
+class Job(msgspec.Struct, omit_defaults=True, gc=False):
     """One job: an allocation and what happened in it. The elements of an array that have not started are one Job together."""
 
     id: int
@@ -197,7 +198,7 @@ class Job(msgspec.Struct, omit_defaults=True):
         return bool(self.nodes_left)
 
 
-class Step(msgspec.Struct, omit_defaults=True):
+class Step(msgspec.Struct, omit_defaults=True, gc=False):
     """One step of a job: tasks started by srun (or salloc's interactive shell)."""
 
     job_id: int
@@ -224,7 +225,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     std_in: str = ""
 
 
-class Node(msgspec.Struct, omit_defaults=True):
+class Node(msgspec.Struct, omit_defaults=True, gc=False):
     """A machine, or one of several virtual nodes on it."""
 
     name: str
@@ -260,7 +261,7 @@ class Node(msgspec.Struct, omit_defaults=True):
         return self.registered and self.responding and not self.down and not self.drain
 
 
-class Partition(msgspec.Struct, frozen=True, omit_defaults=True):
+class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A queue: which nodes, which limits. Part of the configuration."""
 
     name: str
@@ -282,7 +283,7 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True):
     allow_accounts: tuple[str, ...] = ()
 
 
-class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The configuration in force; it enters State as an event. Defaults are Slurm's where Slurm has one (slurm.conf.5)."""
 
     cluster_name: str = "penstock"
@@ -319,7 +320,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every parameter in Slurm's spelling, for `scontrol show config`."""
 
 
-class Signal(msgspec.Struct, omit_defaults=True):
+class Signal(msgspec.Struct, omit_defaults=True, gc=False):
     """A signal that has not been confirmed by every node it is meant for: an undelivered effect."""
 
     id: int
@@ -331,7 +332,7 @@ class Signal(msgspec.Struct, omit_defaults=True):
     nodes_left: tuple[str, ...] = ()
 
 
-class Counters(msgspec.Struct):
+class Counters(msgspec.Struct, gc=False):
     """Never go back: an id is given once, also after a crash."""
 
     next_job_id: int = 1

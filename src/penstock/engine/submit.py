@@ -6,6 +6,8 @@ node, a partition limit that EnforcePartLimits=NO tolerates) queues and pends wi
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, Request
@@ -144,6 +146,14 @@ def submit(
         dependency=dependency,
         tasks=tasks,
     )
+
+
+def renumbered(event: e.JobSubmitted, job_id: int) -> e.JobSubmitted:
+    """The same submission under another id: what came before it in its batch may have taken ids of its own (elements that were split)."""
+    if event.job_id == job_id:
+        return event
+    priority = 0 if event.hold else base_priority(job_id, event.spec.nice)
+    return msgspec.structs.replace(event, job_id=job_id, priority=priority)
 
 
 def base_priority(job_id: int, nice: int) -> int:

@@ -15,7 +15,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 """One frame. A script is at most 4 MiB and an environment 8 MiB, so this leaves room for a reconnecting node with many jobs."""
 
 
-class GpuInfo(msgspec.Struct, frozen=True, array_like=True):
+class GpuInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A GPU as its node sees it. `uuid` is its identity; `index` is only today's position on the node."""
 
     uuid: str
@@ -24,7 +24,7 @@ class GpuInfo(msgspec.Struct, frozen=True, array_like=True):
     simulated: bool = False
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a batch script or the tasks of a step on one node consumed."""
 
     user_cpu_us: int = 0
@@ -35,7 +35,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     disk_write_bytes: int = 0
 
 
-class ExitRecord(msgspec.Struct, frozen=True):
+class ExitRecord(msgspec.Struct, frozen=True, gc=False):
     """How the batch script, or a step on one node, ended. It is durable in the job's folder before it is sent.
 
     `wait_status` is as waitpid gives it (code << 8, or the signal number). `cause` is empty for an ordinary end, else one of the
@@ -69,7 +69,7 @@ FILES_FAILED = 53
 run again (Slurm shows the same `0:53`)."""
 
 
-class TaskIo(msgspec.Struct, frozen=True):
+class TaskIo(msgspec.Struct, frozen=True, gc=False):
     """Where the tasks' descriptors go. An empty address means there is no client: files or /dev/null only.
 
     `stdin`, `stdout`, `stderr`: "client" (forwarded through the connection), "none" (/dev/null), or a file name pattern that is
@@ -91,7 +91,7 @@ class TaskIo(msgspec.Struct, frozen=True):
 # --- controller to agent -------------------------------------------------------------------------------------------------------
 
 
-class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+class Welcome(msgspec.Struct, frozen=True, tag="welcome", gc=False):
     """First answer to Hello. `forget`: runs whose end is durable at the controller; `kill`: runs it does not know."""
 
     epoch: int
@@ -101,7 +101,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     forget_steps: tuple[tuple[int, int, int], ...] = ()
 
 
-class Assign(msgspec.Struct, frozen=True, tag="assign", omit_defaults=True):
+class Assign(msgspec.Struct, frozen=True, tag="assign", omit_defaults=True, gc=False):
     """Run this job here. Sent again after a reconnection until the agent reports the run."""
 
     job_id: int
@@ -143,7 +143,7 @@ class Assign(msgspec.Struct, frozen=True, tag="assign", omit_defaults=True):
     """Soft limits by resource name as in the resource module without RLIMIT_, -1: infinity."""
 
 
-class LaunchStep(msgspec.Struct, frozen=True, tag="step", omit_defaults=True):
+class LaunchStep(msgspec.Struct, frozen=True, tag="step", omit_defaults=True, gc=False):
     """Start the tasks of a step on this node, inside a run that is already here."""
 
     job_id: int
@@ -174,7 +174,7 @@ class LaunchStep(msgspec.Struct, frozen=True, tag="step", omit_defaults=True):
     wait_for_children: bool = False
 
 
-class AttachStep(msgspec.Struct, frozen=True, tag="attach"):
+class AttachStep(msgspec.Struct, frozen=True, tag="attach", gc=False):
     """A further reader of a step's terminal I/O (sattach) listens on `address`: dial it and present `key` (`wire.stdio`). Lost when the
     step is over; nothing is answered, the reader sees the connection or its own time limit."""
 
@@ -185,7 +185,7 @@ class AttachStep(msgspec.Struct, frozen=True, tag="attach"):
     key: bytes
 
 
-class SignalRun(msgspec.Struct, frozen=True, tag="signal"):
+class SignalRun(msgspec.Struct, frozen=True, tag="signal", gc=False):
     """Deliver one signal. `scope`: "steps" (every step, not the batch script), "batch" (only the script), "full" (script and all
     its children), "all" (steps and script), "step" (the one in step_id)."""
 
@@ -197,7 +197,7 @@ class SignalRun(msgspec.Struct, frozen=True, tag="signal"):
     step_id: int = 0
 
 
-class Terminate(msgspec.Struct, frozen=True, tag="terminate"):
+class Terminate(msgspec.Struct, frozen=True, tag="terminate", gc=False):
     """End the run, or one of its steps: SIGCONT, SIGTERM, kill_wait_s, SIGKILL; then report the end. `cause` is one of CAUSES;
     `notice` is a line for the job's log ("" for none)."""
 
@@ -211,7 +211,7 @@ class Terminate(msgspec.Struct, frozen=True, tag="terminate"):
     signal: int = 15
 
 
-class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
+class Suspend(msgspec.Struct, frozen=True, tag="suspend", gc=False):
     """Stop (SIGTSTP, 2 s, SIGSTOP) or continue every process of the run; the time limit stands still meanwhile."""
 
     job_id: int
@@ -219,7 +219,7 @@ class Suspend(msgspec.Struct, frozen=True, tag="suspend"):
     resume: bool
 
 
-class SetTimeLimit(msgspec.Struct, frozen=True, tag="limit"):
+class SetTimeLimit(msgspec.Struct, frozen=True, tag="limit", gc=False):
     """A changed time limit: seconds from the run's start, 0: none."""
 
     job_id: int
@@ -227,7 +227,7 @@ class SetTimeLimit(msgspec.Struct, frozen=True, tag="limit"):
     time_limit_s: int
 
 
-class AckEnded(msgspec.Struct, frozen=True, tag="ack"):
+class AckEnded(msgspec.Struct, frozen=True, tag="ack", gc=False):
     """The end of this run (step_id -1) or step is durable at the controller: forget it."""
 
     job_id: int
@@ -235,14 +235,14 @@ class AckEnded(msgspec.Struct, frozen=True, tag="ack"):
     step_id: int = -1
 
 
-class QueryUsage(msgspec.Struct, frozen=True, tag="query"):
+class QueryUsage(msgspec.Struct, frozen=True, tag="query", gc=False):
     """Ask for the present use of a job's steps here (sstat)."""
 
     query_id: int
     job_id: int
 
 
-class Ping(msgspec.Struct, frozen=True, tag="ping"):
+class Ping(msgspec.Struct, frozen=True, tag="ping", gc=False):
     """Either side, every few seconds: proof of life."""
 
     now_ms: int
@@ -254,7 +254,7 @@ ToAgent = Welcome | Assign | LaunchStep | AttachStep | SignalRun | Terminate | S
 # --- agent to controller -------------------------------------------------------------------------------------------------------
 
 
-class RunReport(msgspec.Struct, frozen=True):
+class RunReport(msgspec.Struct, frozen=True, gc=False):
     """A run that the agent knows of: still going (record None) or ended."""
 
     job_id: int
@@ -264,7 +264,7 @@ class RunReport(msgspec.Struct, frozen=True):
     """Steps that are still going."""
 
 
-class Hello(msgspec.Struct, frozen=True, tag="hello"):
+class Hello(msgspec.Struct, frozen=True, tag="hello", gc=False):
     """First message of every connection: who, what the node has, and everything that runs or ended unacknowledged."""
 
     protocol: int
@@ -286,7 +286,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     pid: int = 0
 
 
-class Started(msgspec.Struct, frozen=True, tag="started"):
+class Started(msgspec.Struct, frozen=True, tag="started", gc=False):
     """The run exists: its folder is locked by a shepherd (`pid`)."""
 
     job_id: int
@@ -294,7 +294,7 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
     pid: int
 
 
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
+class Ended(msgspec.Struct, frozen=True, tag="ended", gc=False):
     """The run is over on this node and nothing of it is left; repeated until AckEnded."""
 
     job_id: int
@@ -302,7 +302,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     record: ExitRecord
 
 
-class StepEnded(msgspec.Struct, frozen=True, tag="step_ended"):
+class StepEnded(msgspec.Struct, frozen=True, tag="step_ended", gc=False):
     """A step is over on this node; repeated until AckEnded."""
 
     job_id: int
@@ -311,21 +311,21 @@ class StepEnded(msgspec.Struct, frozen=True, tag="step_ended"):
     record: ExitRecord
 
 
-class SignalDone(msgspec.Struct, frozen=True, tag="signal_done"):
+class SignalDone(msgspec.Struct, frozen=True, tag="signal_done", gc=False):
     """A SignalRun was delivered, or could not be (error text)."""
 
     signal_id: int
     error: str = ""
 
 
-class UsageReport(msgspec.Struct, frozen=True, tag="usage"):
+class UsageReport(msgspec.Struct, frozen=True, tag="usage", gc=False):
     """Answer to QueryUsage: (step_id, usage, pids) of each step that runs here."""
 
     query_id: int
     steps: tuple[tuple[int, Usage, tuple[int, ...]], ...]
 
 
-class NodeLoad(msgspec.Struct, frozen=True, tag="load"):
+class NodeLoad(msgspec.Struct, frozen=True, tag="load", gc=False):
     """What `sinfo` shows of a node's present load; sent with the pings."""
 
     now_ms: int
