@@ -24,14 +24,13 @@ def node():
 
 def test_exit_code_output_arguments_and_environment(node):
     script = (
-        '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT $SLURM_TASK_PID=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
+        '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT pid=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
     )
     record = node.run(1, script, argv=("an arg",))
     assert record.wait_status == 3 << 8 and record.cause == ""
     lines = node.read("1.out").splitlines()
     assert lines[0].startswith("out an arg 1 n1 BATCH ") and lines[0].endswith(" /tmp")
-    pid, same = lines[0].split()[6].split("=")
-    assert pid == same == str(record.pid)
+    assert lines[0].split()[6] == f"pid={record.pid}"
     assert lines[1:] == ["err", node.out]
 
 

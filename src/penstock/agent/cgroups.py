@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-ROOT = "/sys/fs/cgroup"
 PREFIX = "penstock-"
+MEMORY_FILES = {1: ("memory.max_usage_in_bytes", "memory.oom_control"), 2: ("memory.peak", "memory.events")}
+"""By version: where the peak is read and reset, where OOM kills are counted."""
 
 
 def _own_paths() -> dict[str, str]:
@@ -89,11 +90,6 @@ def _write(path: str, text: str) -> bool:
         os.close(fd)
 
 
-def _number(path: str) -> int:
-    words = _words(path)
-    return int(words[0]) if words and words[0].isdecimal() else 0
-
-
 class RunGroups:
     """The groups of one shepherd, used by its runs one after another. `name` is the berth's."""
 
@@ -102,6 +98,8 @@ class RunGroups:
         """Folders whose processes belong to the run, for whoever cleans up after us."""
         self.enter: tuple[str, ...] = ()
         """cgroup.procs files that a child writes itself into."""
+        self.leave: tuple[str, ...] = ()
+        """Files of the same kind that the shepherd writes itself into to come back out of `enter`."""
         self.limits_memory = False
         self._hierarchies = hierarchies
         self._name = PREFIX + name
@@ -110,6 +108,7 @@ class RunGroups:
         self._version = 0
         self._ooms_before = 0
         self._limit_mib = 0
+        self._peak_fd = self._events_fd = -1
         if hierarchies.unified:
             folder = f"{hierarchies.unified}/{self._name}"
             with contextlib.suppress(OSError):
@@ -131,9 +130,13 @@ class RunGroups:
             limited = self._set_limit(memory_mib)
             self._limit_mib = memory_mib
         self.limits_memory = limited and memory_mib > 0
-        self.enter = (f"{self._memory}/cgroup.procs",)
-        _write(f"{self._memory}/{'memory.max_usage_in_bytes' if self._version == 1 else 'memory.peak'}", "0")
-        self._ooms_before = self._ooms_ever()
+        # One thread: in v1 moving a task is cheaper than moving a process.
+        if self._version == 1:
+            self.enter, self.leave = (f"{self._memory}/tasks",), (f"{self._hierarchies.v1_memory}/tasks",)
+        else:
+            self.enter, self.leave = (f"{self._memory}/cgroup.procs",), (f"{self._track or self._hierarchies.unified}/cgroup.procs",)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._peak_fd, b"0", 0)
 
     def _make_memory(self) -> None:
         hierarchies = self._hierarchies
@@ -149,6 +152,9 @@ class RunGroups:
             else:
                 return
             self._memory = folder
+            peak, events = MEMORY_FILES[self._version]
+            self._peak_fd = os.open(f"{folder}/{peak}", os.O_RDWR | os.O_CLOEXEC)
+            self._events_fd = os.open(f"{folder}/{events}", os.O_RDONLY | os.O_CLOEXEC)
             self.paths = (*self.paths, folder)
 
     def _set_limit(self, memory_mib: int) -> bool:
@@ -162,21 +168,23 @@ class RunGroups:
         _write(f"{self._memory}/memory.memsw.limit_in_bytes", value)
         return done
 
-    def _ooms_ever(self) -> int:
-        if not self._memory:
-            return 0
-        words = _words(f"{self._memory}/{'memory.oom_control' if self._version == 1 else 'memory.events'}")
-        return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
-
     def ooms(self) -> int:
         """Processes of this run that the kernel killed for memory."""
-        return self._ooms_ever() - self._ooms_before if self.limits_memory else 0
+        if not self.limits_memory:
+            return 0
+        words = os.pread(self._events_fd, 4096, 0).split()
+        ever = int(words[words.index(b"oom_kill") + 1]) if b"oom_kill" in words else 0
+        return ever - self._ooms_before
 
     def peak_kib(self) -> int:
         """Most memory the run used at one time, page cache included; 0 if nobody counted."""
-        if not self._memory:
+        if self._peak_fd < 0:
             return 0
-        return _number(f"{self._memory}/{'memory.max_usage_in_bytes' if self._version == 1 else 'memory.peak'}") // 1024
+        return int(os.pread(self._peak_fd, 64, 0)) // 1024
+
+    def end_run(self) -> None:
+        """What was counted so far belongs to the run that ended."""
+        self._ooms_before += self.ooms()
 
     def remove(self) -> None:
         """When the shepherd leaves; our own process goes back to the group above first."""

@@ -199,6 +199,8 @@ def main(argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
+    while os.open(os.devnull, os.O_RDWR) <= 2:  # 0, 1 and 2 are taken: no file of a job may land there
+        pass
     setproctitle(f"penstock launcher --dir {cluster_dir}")
     processes.become_subreaper()
     os.chdir("/")

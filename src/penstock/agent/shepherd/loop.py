@@ -276,6 +276,7 @@ class Shepherd:
     def _forget(self) -> None:
         key = self._run.key
         self._berth.release()
+        self._groups.end_run()
         self._run = None
         self._send(Idle(*key))
 

@@ -18,7 +18,7 @@ from penstock.agent import processes
 from penstock.agent.folder import Begin
 from penstock.agent.shepherd import environment
 from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, STOP_AFTER_MS, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
-from penstock.agent.shepherd.spawn import FILES_FAILED_EXIT, Launch, failure_of, spawn
+from penstock.agent.shepherd.spawn import FILES_FAILED_EXIT, Failed, Launch, NotExecuted, failure_of, needs_child, spawn, spawn_shared
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
@@ -172,8 +172,17 @@ class Run:
             launch = Launch(self.identity, [path, *map(os.fsencode, assign.argv)], variables)
             launch.cwd, launch.umask, launch.rlimits = assign.work_dir, assign.umask, assign.rlimits
             launch.files = (assign.stdin or os.devnull, assign.stdout or os.devnull, assign.stderr, assign.append)
-            launch.enter = self.groups.enter
-            self._batch_pid, self._failure = spawn(launch)
+            launch.enter, launch.leave = self.groups.enter, self.groups.leave
+            if needs_child(launch):
+                self._batch_pid, self._failure = spawn(launch)
+            else:
+                self._batch_pid = spawn_shared(launch)
+        except NotExecuted as error:
+            self._batch_status = error.status << 8
+            self._ending = True
+        except Failed as error:
+            self._fail(str(error))
+            self._batch_status = FILES_FAILED
         except OSError as error:
             self._fail(f"the batch script could not be started: {error}")
 

@@ -97,6 +97,7 @@ class StepRun:
         launch = Launch(self.run.identity, argv, variables)
         launch.cwd, launch.umask, launch.rlimits = message.work_dir, message.umask, message.rlimits
         launch.enter = self.run.groups.enter
+        launch.task_pid = True
         launch.terminal = self.io.needs_terminal(rank)
         launch.fds = self.io.open_task(rank)
         try:
