@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from penstock.cli import sstat
+from penstock.controller.views import sstat as sstat_view
+from penstock.spec.errors import SlurmError
+from penstock.wire.messages import Usage, UsageReport
 
 
 def run(capfdbinary, *arguments: str) -> tuple[int, str, str]:
@@ -47,3 +50,22 @@ def test_refusals(arguments, line, cluster, capfdbinary):
 
 def test_helpformat(cluster, capfdbinary):
     assert run(capfdbinary, "-e")[1].startswith("JobID               AllocTRES           ")
+
+
+def test_reports_of_several_nodes_belong_to_the_job_at_their_position(cluster):
+    fields = {"fields": ["jobid", "maxrss", "pids"], "jobs": ["2.0"], "all_steps": False}
+    jobs = sstat_view.jobs_to_ask(cluster.state, fields, 1000)
+    assert jobs == [2]
+    told = [("n2", UsageReport(3000, ((0, Usage(max_rss_kib=2048), (7,)),))), ("n1", UsageReport(3001, ((0, Usage(max_rss_kib=9), (8,)),)))]
+    chunk = sstat_view.answer(cluster.state, cluster.notes, fields, 1000, jobs, told, 1000)
+    assert chunk == b"2.0\x1e2M\x1e7"
+
+
+def test_another_users_job_is_refused(cluster):
+    with pytest.raises(SlurmError, match="Access/permission denied"):
+        sstat_view.jobs_to_ask(cluster.state, {"jobs": ["2"]}, 1001)
+
+
+def test_a_job_that_ended_while_its_nodes_were_asked_leaves_no_row(cluster):
+    cluster.state.jobs.pop(2)
+    assert sstat_view.answer(cluster.state, cluster.notes, {"fields": ["jobid"], "jobs": ["2"]}, 0, [2], [], 10) == b""

@@ -1,7 +1,7 @@
 """sstat: what running steps use now.
 
-The controller asks the agents (QueryUsage) for the jobs that `jobs_to_ask` names and passes their answers, `Reports`: (job, step) to the
-usage and pids that each node told. Request fields: see StatRequest.
+The controller asks the agents (QueryUsage) for the jobs that `jobs_to_ask` names; `answer` makes the chunk from what they told. Both
+refuse in Slurm's words. Request fields: see StatRequest.
 
 Guarantees: a user sees his own jobs only, root sees all. A job that does not run or is not his is a notice in Slurm's words, not a row.
 """
@@ -20,7 +20,7 @@ from penstock.engine.state import RUNNING, SUSPENDED, Job, State, Step
 from penstock.spec import jobids
 from penstock.spec.errors import ESLURM_ACCESS_DENIED, SlurmError
 from penstock.spec.fields_sacct import STAT_FIELDS
-from penstock.wire.messages import Usage
+from penstock.wire.messages import Usage, UsageReport
 
 JOBS_MAX = 1_000
 """Jobs of one request."""
@@ -37,16 +37,35 @@ class StatRequest(msgspec.Struct, frozen=True, kw_only=True):
     noconvert: bool = False
 
 
-def jobs_to_ask(state: State, fields: Fields, uid: int) -> list[Job]:
-    """The running jobs whose nodes have to be asked. SlurmError for a bad id, too many, or none that runs."""
+def jobs_to_ask(state: State, fields: Fields, uid: int) -> list[int]:
+    """The running jobs whose nodes have to be asked. SlurmError for a bad id, too many, or a job or step that does not run."""
     request = msgspec.convert(fields, StatRequest)
     if len(request.jobs) > JOBS_MAX:
         raise SlurmError(3001, f"{len(request.jobs)} jobs, at most {JOBS_MAX} are allowed")
-    found: dict[int, Job] = {}
+    found: dict[int, None] = {}
     for text in request.jobs:
-        job = _job_of(state, jobids.parse_job_id(text), text, uid)
-        found[job.id] = job
-    return list(found.values())
+        selector = jobids.parse_job_id(text)
+        job = _job_of(state, selector, text, uid)
+        _steps_of(state, job, selector, text, request.all_steps)
+        found[job.id] = None
+    return list(found)
+
+
+def answer(
+    state: State, notes: Notes, fields: Fields, uid: int, job_ids: Sequence[int], told: Sequence[tuple[str, UsageReport]], per_ask: int
+) -> bytes:
+    """The chunk for what the nodes told. `query_id` modulo `per_ask` is the position of the job in `job_ids`. What has ended while
+    the nodes were asked is left out."""
+    reports: dict[tuple[int, int], list[tuple[str, Usage, tuple[int, ...]]]] = {}
+    for node, report in told:
+        position = report.query_id % per_ask
+        if position < len(job_ids):
+            for step_id, usage, pids in report.steps:
+                reports.setdefault((job_ids[position], step_id), []).append((node, usage, pids))
+    try:
+        return b"".join(sstat(state, notes, fields, uid, reports))
+    except SlurmError:
+        return b""
 
 
 def _job_of(state: State, selector: jobids.JobSelector, text: str, uid: int) -> Job:
@@ -75,12 +94,7 @@ def sstat(state: State, notes: Notes, fields: Fields, uid: int, reports: Reports
     for text in request.jobs:
         selector = jobids.parse_job_id(text)
         job = _job_of(state, selector, text, uid)
-        steps = _steps_of(state, job, selector, request.all_steps)
-        if not steps:
-            raise SlurmError(
-                1, f"No steps running for job {text[:32]}" if selector.step_id is None else f"StepId={text[:32]} not found running."
-            )
-        for step in steps:
+        for step in _steps_of(state, job, selector, text, request.all_steps):
             told = reports.get((job.id, step.step_id), ())
             name = facts.step_id_text(facts.job_id_text(job), step.step_id)
             row = AccountRow(job, step, name, [(node, usage) for node, usage, _ in told], notes.now_ms)
@@ -96,12 +110,17 @@ def _text(field: str, row: AccountRow, context: AccountContext) -> str:
     return getter(row, context) if getter is not None else ""
 
 
-def _steps_of(state: State, job: Job, selector: jobids.JobSelector, every: bool) -> list[Step]:
-    """The running steps that are meant."""
+def _steps_of(state: State, job: Job, selector: jobids.JobSelector, text: str, every: bool) -> list[Step]:
+    """The running steps that are meant; SlurmError when there is none."""
     running = [step for (job_id, _), step in state.steps.items() if job_id == job.id and step.nodes_left]
     batch = facts.batch_step(job)
     if batch is not None and not batch.end_ms:
         running.insert(0, batch)
     if selector.step_id is not None:
-        return [step for step in running if step.step_id == selector.step_id]
+        chosen = [step for step in running if step.step_id == selector.step_id]
+        if not chosen:
+            raise SlurmError(1, f"StepId={text[:32]} not found running.")
+        return chosen
+    if not running:
+        raise SlurmError(1, f"No steps running for job {text[:32]}")
     return running if every else running[-1:]
