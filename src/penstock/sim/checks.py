@@ -229,7 +229,8 @@ class Checks:
                     names = indexes.same_name.get((job.spec.uid, job.spec.name), {})
                     parents |= dict.fromkeys(other for other in names if other < job.id)
                 for parent in condition.parents():
-                    parents |= dict.fromkeys(row.id for row in indexes.unfinished_of(parent) if not row.finished)
+                    rows = [row for row in state.jobs.values() if parent in (row.id, row.array_job_id)]
+                    parents |= dict.fromkeys(row.id for row in rows if not row.finished)
             memory[job.id] = any(self._may_wait(state, indexes, state.jobs[parent], memory) for parent in parents if parent in state.jobs)
         else:
             view = indexes.columns.view(state.seq, state.counters.now_ms // 1000)

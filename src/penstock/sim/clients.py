@@ -58,6 +58,7 @@ class Ask:
             (lambda reply: self._heard(link.left, reply), lambda: self._lost(link.left)),
             controller.client_ends(lambda: link.right),
         )
+        controller.accept(link.right)
         self.ends.append(link.left)
         link.left.send((self, self.caller, self.fields, self.sections))
         if simulation.random.random() < simulation.cut_rate:

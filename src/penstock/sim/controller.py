@@ -36,6 +36,7 @@ class Controller(Process):
         self.store = store
         parts = simulation.parts
         self.reactor: Reactor = parts.reactor(parts.load(store.load()), self, DIRECTORY)
+        self._connections: list[End] = []
         self._agents: dict[str, End] = {}
         self._clients: dict[int, End] = {}
         self._next_client = 1
@@ -51,9 +52,14 @@ class Controller(Process):
     def crash(self, keep_in_flight: bool) -> MemoryStore:
         """SIGKILL. Returns the store as the next controller will open it."""
         self.kill()
-        for end in [*self._agents.values(), *self._clients.values()]:
+        for end in self._connections:
             end.die()
         return self.store.crash(keep_in_flight)
+
+    def accept(self, end: End) -> None:
+        """A connection stands; what comes over it may wait, but it dies with the process."""
+        self._connections = [other for other in self._connections if other.open]
+        self._connections.append(end)
 
     # --- the world of the reactor ---
 

@@ -114,6 +114,7 @@ class Simulation:
             (lambda payload: heard(link.left, payload), lambda: closed(link.left)),
             self.controller.agent_ends(lambda: link.right),
         )
+        self.controller.accept(link.right)
         self.links[machine.name] = link
         return link.left
 
