@@ -135,6 +135,8 @@ class NodeSessions:
             reactor.requests.steps.usage_reported(node, message)
         elif isinstance(message, m.Ping):
             reactor.world.send(node, message)
+        elif isinstance(message, m.Ping):
+            reactor.world.send(node, m.Ping(now_ms))
         elif isinstance(message, m.NodeLoad):
             reactor.notes.loads[node] = (message.cpu_load_centi, message.free_memory_mib)
 
