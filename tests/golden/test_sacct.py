@@ -73,6 +73,12 @@ def test_earlier_runs_of_a_requeued_job_show_with_duplicates(cluster, capfdbinar
     assert shown == ["1|COMPLETED", "1.batch|COMPLETED", "1.0|COMPLETED", "1|PENDING"]
 
 
+def test_a_run_that_is_being_requeued_is_not_cancelled(cluster, capfdbinary):
+    """Tools take CANCELLED for the end of the job."""
+    cluster.state.jobs[9].requeue_after = "requeue"
+    assert run(capfdbinary, "-nXP", "-j", "9", "-o", "state")[1] == "REQUEUED\n"
+
+
 def test_format_of_the_environment(cluster, capfdbinary, monkeypatch):
     monkeypatch.setenv("SACCT_FORMAT", "jobid%4,exitcode")
     assert run(capfdbinary, "-Xj", "1")[1] == "JobI ExitCode \n---- -------- \n   1      0:0 \n"

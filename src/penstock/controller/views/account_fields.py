@@ -115,7 +115,9 @@ def _cpu_whole(micros: int) -> str:
 
 def _state(row: AccountRow, context: AccountContext) -> str:
     if row.step is None:
-        return states.accounting_state(row.job.state, row.job.by_uid if row.job.state == CANCELLED else -1)
+        if row.job.requeue_after and row.job.state == CANCELLED:
+            return "REQUEUED"  # not the end: this run made room for the next one
+        return states.accounting_state(row.job.state, row.job.by_uid)
     return states.accounting_state(row.step.state, row.step.by_uid)
 
 

@@ -380,7 +380,7 @@ def _account_record(state: State, notes: Notes, row: AccountRow) -> dict[str, An
         "required": _required(spec.request),
         "kill_request_user": user_name(job.by_uid) if job.state == CANCELLED and job.by_uid >= 0 else "",
         "restart_cnt": job.attempt,
-        "state": {"current": states.job_state_list(job.state), "reason": job.hold or job.reason or "None"},
+        "state": {"current": _current(job), "reason": job.hold or job.reason or "None"},
         "stderr": std_file(job, "err"),
         "stdin": std_file(job, "in"),
         "stdout": std_file(job, "out"),
@@ -394,6 +394,10 @@ def _account_record(state: State, notes: Notes, row: AccountRow) -> dict[str, An
         "wckey": {"wckey": spec.wckey, "flags": []},
         "working_directory": spec.work_dir,
     }
+
+
+def _current(job: Job) -> list[str]:
+    return ["REQUEUED"] if job.requeue_after and job.state == CANCELLED else states.job_state_list(job.state)
 
 
 def _required(request: Request) -> dict[str, Any]:

@@ -323,5 +323,5 @@ def show_config(state: State, notes: Notes, fields: Fields, uid: int) -> Iterato
 
 def config_text(config: ClusterConfig, now_ms: int) -> str:
     lines = [f"Configuration data as of {marked_time(now_ms)}"]
-    lines += [f"{name:<23} = {clean(value)}" for name, value in sorted(config.shown.items(), key=lambda item: item[0].lower())]
+    lines += [f"{name:<23} = {clean(value) or '(null)'}" for name, value in sorted(config.shown.items(), key=lambda item: item[0].lower())]
     return "\n".join(lines) + "\n"
