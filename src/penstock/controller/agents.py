@@ -13,6 +13,8 @@ import msgspec
 
 from penstock.wire import messages as m
 
+MAX_UNREAD_BYTES = 256 << 20
+
 log = logging.getLogger("penstock.controller")
 
 
@@ -46,6 +48,7 @@ class AgentSession(asyncio.Protocol):
         self.door = door
         self.node = ""
         self._deframer = m.Deframer()
+        self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,8 +86,22 @@ class AgentSession(asyncio.Protocol):
         self.door.hello(message)
 
     def send(self, message: m.ToAgent) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(m.frame(m.encode(message)))
+        """With what else leaves in this round of the loop, in one write. An agent that does not read is cut off; it reconciles later."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(m.frame(m.encode(message)))
+
+    def _flush(self) -> None:
+        data, self._out = b"".join(self._out), []
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            log.error("agent %s: %d bytes wait to be read; connection closed", self.node, self._transport.get_write_buffer_size())
+            self._transport.abort()
+            return
+        self._transport.write(data)
 
     def _close(self) -> None:
         if self._transport is not None:
