@@ -36,6 +36,7 @@ class Indexes:
         "_held_by",
         "_node_order",
         "_seen_parents",
+        "_throttled",
         "active_elements",
         "array_rows",
         "bad_rows",
@@ -87,6 +88,8 @@ class Indexes:
         """What `never_fits` said of (partition, request); empty again when nodes or partitions change."""
         self._extra: dict[int, int] = {}
         """Array row -> pending elements beyond the first."""
+        self._throttled: dict[int, dict[int, None]] = {}
+        """Array id -> its rows in the planner's queue that are under a %limit."""
         self._seen_parents: dict[int, tuple[int, ...]] = {}
         self._array_of: dict[int, int] = {}
         self._columns_pending: dict[int, PendingRecord] = {}
@@ -228,21 +231,31 @@ class Indexes:
                 heapq.heappush(self.eligible_heap, (job.eligible_ms, job.id))
             else:
                 record = self._pending_record(job)
-        if record != self._columns_pending.get(job.id):
-            if record is None:
-                del self._columns_pending[job.id]
-                self.columns.remove_pending(job.id)
-            else:
-                self._columns_pending[job.id] = record
-                self.columns.upsert_pending(record)
-        if job.array_job_id and job.spec.array_limit:
-            for other_id in self.array_rows[job.array_job_id]:
-                other = self.state.jobs.get(other_id)
-                if other is not None and other is not job and other.pending_tasks and other_id in self._columns_pending:
-                    changed = self._pending_record(other)
-                    if changed != self._columns_pending[other_id]:
-                        self._columns_pending[other_id] = changed
-                        self.columns.upsert_pending(changed)
+        self._queue(job, record)
+        if job.array_job_id:
+            for other_id in self._throttled.get(job.array_job_id, ()):
+                if other_id != job.id:
+                    other = self.state.jobs[other_id]
+                    self._queue(other, self._pending_record(other))
+
+    def _queue(self, job: Job, record: PendingRecord | None) -> None:
+        """Make the planner's record of a job this one; rows under a %limit are kept in sight, as what starts or ends beside them counts."""
+        before = self._columns_pending.get(job.id)
+        if record == before:
+            return
+        if record is not None and record.startable is not None:
+            self._throttled.setdefault(job.array_job_id, {})[job.id] = None
+        elif before is not None and before.startable is not None:
+            throttled = self._throttled[job.array_job_id]
+            del throttled[job.id]
+            if not throttled:
+                del self._throttled[job.array_job_id]
+        if record is None:
+            del self._columns_pending[job.id]
+            self.columns.remove_pending(job.id)
+        else:
+            self._columns_pending[job.id] = record
+            self.columns.upsert_pending(record)
 
     def _pending_record(self, job: Job) -> PendingRecord:
         elements = count(job.pending_tasks) if job.pending_tasks else 1
@@ -333,6 +346,7 @@ class Indexes:
             "gpus": dict(sorted(self.gpu_holder.items())),
             "steps": {k: sorted(v) for k, v in self.steps_of.items()},
             "pending": dict(sorted(self._columns_pending.items())),
+            "throttled": {k: sorted(v) for k, v in self._throttled.items()},
         }
 
 

@@ -215,7 +215,7 @@ class Reactor:
             self.needs_plan = True
         age_ms = self.state.config.min_job_age_s * 1000
         finished = self.indexes.finished
-        due: list[int] = []
+        due: dict[int, None] = {}
         while finished and finished[0][0] + age_ms <= now_ms and len(due) < PURGE_MAX:
             _, job_id = finished.popleft()
             job = self.state.jobs.get(job_id)
@@ -224,7 +224,7 @@ class Reactor:
             if self._awaited(job):
                 finished.append((now_ms, job_id))
             else:
-                due.append(job_id)
+                due[job_id] = None
         if due:
             self.propose(e.JobsPurged(now_ms, tuple(due)))
         for job_id in [i for i, deadline_ms in self._orphans.items() if deadline_ms <= now_ms]:

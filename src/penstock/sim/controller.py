@@ -111,7 +111,7 @@ class Controller(Process):
         self._turning = False
         if self.reactor.needs_plan and not self._planning:
             self._planning = True
-            self.later(self.timeline.between(5, 120), self._view)
+            self.later(self.timeline.between(5, 300), self._view)
         self.reactor.flush()
 
     def _view(self) -> None:
