@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from penstock.controller.views.json_views import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
+from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
+from penstock.engine.step_requests import QUERIES_PER_ASK
 from penstock.spec import errors as err
-from penstock.spec.errors import SlurmError
+from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.jobids import parse_job_id
 from penstock.store.base import BlobMissing, Store
 
@@ -31,20 +37,25 @@ class Reading:
         self._accounts = StoreAccounts(store)
         self._own: dict[str, Callable[[Client, Fields], Iterator[bytes]]] = {
             "sacct": self._sacct,
+            "json_sacct": self._json_sacct,
             "ping": self._ping,
             "batch_script": self._batch_script,
             "status": self._status,
         }
 
     def knows(self, op: str) -> bool:
-        return op in self._own or op in TABLES or op in TEXTS
+        return op in self._own or op in TABLES or op in TEXTS or op == "sstat"
 
-    def open(self, client: Client, fields: Fields, now_ms: int) -> Iterator[bytes]:
-        """The pieces of the answer; SlurmError, at once or while it is read, if the request is wrong."""
+    def open(self, client: Client, fields: Fields, now_ms: int) -> Iterator[bytes] | None:
+        """The pieces of the answer, None when it comes later (sstat); SlurmError, at once or while it is read, if the request is
+        wrong."""
         op = fields.pop("op")
         fields.pop("id", None)
         indexes = self._reactor.indexes
         indexes.clock_ms = max(indexes.clock_ms, now_ms)
+        if op == "sstat":
+            self._ask_usage(client, fields, now_ms)
+            return None
         own = self._own.get(op)
         if own is not None:
             return refusing(lambda: own(client, fields))
@@ -52,6 +63,19 @@ class Reading:
 
     def _sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)
+
+    def _json_sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        return json_sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)
+
+    def _ask_usage(self, client: Client, fields: Fields, now_ms: int) -> None:
+        """The nodes are asked; the engine answers the client when they have told, or after a while with what it has."""
+        reactor, uid = self._reactor, client.caller.uid
+        try:
+            jobs = jobs_to_ask(reactor.state, fields, uid)
+        except (SpecError, msgspec.ValidationError) as error:
+            raise SlurmError(err.ESLURM_INVALID_JOB_ID, detail=str(error)) from None
+        render = partial(answer, reactor.state, reactor.notes, fields, uid, jobs, per_ask=QUERIES_PER_ASK)
+        reactor.requests.steps.ask_usage(client.number, jobs, now_ms, render)
 
     def _ping(self, client: Client, fields: Fields) -> Iterator[bytes]:
         yield f"Slurmctld(primary) at {socket.gethostname().partition('.')[0]} is UP\n".encode()
