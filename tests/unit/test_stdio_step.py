@@ -316,6 +316,17 @@ def test_end_of_input_ends_a_pty_reader(bench):
     assert b"text" in b.output[stdio.OUT, 0]
 
 
+def test_a_task_that_closes_its_terminal_is_not_hung_up_and_may_open_it_again(bench):
+    b = bench({"pty": True})
+    code = (
+        "import os, select; [os.close(fd) for fd in (0, 1, 2)]; select.select([], [], [], 0.15); os.write(os.open('/dev/tty', 1), b'again')"
+    )
+    b.python(0, code)
+    b.run().finish()
+    assert b.exits == {0: (0, "")}
+    assert b.output[stdio.OUT, 0] == b"again"
+
+
 def test_a_dead_client_hangs_up_the_terminal(bench):
     b = bench({"pty": True})
     b.spawn(0, "sleep", "100")

@@ -49,17 +49,21 @@ LINGER_S = 2.0
 ATTACHED_FLUSH_S = 2.0
 """After the end of all output, for readers that attached later."""
 REPLAY_BYTES = 1 << 16
+TERMINAL_LOOK_S = 0.1
+"""Between two looks at a terminal that a living task has closed: closing our side would hang it up, and /dev/tty may open it again."""
 MAX_ATTACHED = 16
 _END_OF_FILE_KEY = b"\x04"
 
 
 class _Task:
-    __slots__ = ("exit", "pending", "pending_eof", "rank", "stdin_fd", "streams")
+    __slots__ = ("exit", "look_at_s", "pending", "pending_eof", "rank", "stdin_fd", "streams")
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.exit = b""
         """Payload of its EXIT, empty while it runs."""
+        self.look_at_s: float | None = None
+        """Nobody has the terminal open, but the task lives: it is looked at again then."""
         self.stdin_fd = -1
         self.pending: deque[tuple[bytes, list[int] | None]] = deque()
         """Input not yet written, each with its entry in the link's `unacknowledged`."""
@@ -224,9 +228,9 @@ class StepIo:
         blocked = self._main is not None and self._main.full
         for fd, task in self._by_fd.items():
             events = 0
-            if fd in task.streams and not blocked:
+            if fd in task.streams and not blocked and task.look_at_s is None:
                 events |= select.POLLIN
-            if fd == task.stdin_fd and (task.pending or task.pending_eof):
+            if fd == task.stdin_fd and (task.pending or task.pending_eof) and task.look_at_s is None:
                 events |= select.POLLOUT
             if events:
                 out.append((fd, events))
@@ -255,6 +259,9 @@ class StepIo:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as exc:
+            if exc.errno == errno.EIO and fd == task.stdin_fd and not task.exit:
+                task.look_at_s = self._clock() + TERMINAL_LOOK_S
+                return False
             if exc.errno != errno.EIO:  # EIO: every descriptor of the terminal's other side is closed
                 self.notice(f"slurmstepd-{self._node}: error: task {task.rank}: output lost: {exc.strerror}")
             data = b""
@@ -368,6 +375,7 @@ class StepIo:
         """The task was reaped; `cause` is one of wire.messages.CAUSES."""
         task = self._tasks[rank]
         task.exit = f"{wait_status}\t{cause}".encode()
+        task.look_at_s = None
         self._close_input(task)
         self._quiet_since_s = None
         for link in self._links:
@@ -378,6 +386,7 @@ class StepIo:
     def next_deadline_s(self) -> float | None:
         """When `tick` must be called, in seconds of `clock`; None: no time matters."""
         deadlines = [when for when in (link.next_deadline_s() for link in self._links) if when is not None]
+        deadlines += [task.look_at_s for task in self._tasks.values() if task.look_at_s is not None]
         if self._lingering():
             if self._quiet_since_s is None:
                 self._quiet_since_s = self._clock()
@@ -390,6 +399,9 @@ class StepIo:
         for link in self._links:
             link.tick(now_s)
         self._note_gone()
+        for task in self._tasks.values():
+            if task.look_at_s is not None and now_s >= task.look_at_s:
+                task.look_at_s = None
         if self._lingering():
             if self._quiet_since_s is None:
                 self._quiet_since_s = now_s
