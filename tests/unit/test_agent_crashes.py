@@ -166,3 +166,14 @@ def test_a_standing_shepherd_takes_the_next_run_of_its_user(node):
         node.ended(job_id)
         pids.add(node.read(f"{job_id}.out"))
     assert len(pids) == 1
+
+
+def test_a_cluster_that_is_gone_leaves_no_shepherd_behind(node):
+    node.assign(1, "#!/bin/bash\nexit 6\n")
+    node.wait_for(Ended, job_id=1)
+    node.kill_agent()
+    (pid,) = node.daemons("shepherd")
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
+    node.start_agent()
+    node.accept()
+    assert node.ended(1).wait_status == 6 << 8

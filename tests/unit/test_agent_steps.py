@@ -181,6 +181,15 @@ def test_memory_over_the_limit_is_out_of_memory(node):
     assert "oom_kill event" in node.read("13.out")
 
 
+def test_a_step_may_have_less_memory_than_its_job(node):
+    allocation(node, 17, memory_mib=1000)
+    node.launch(17, 0, ("bash", "-c", GREEDY), memory_mib=100)
+    node.launch(17, 1, ("bash", "-c", "sleep 0.1"), memory_mib=100)
+    assert node.step_ended(17, 0).cause == "OutOfMemory"
+    assert node.step_ended(17, 1).cause == ""
+    end(node, 17)
+
+
 def test_memory_within_the_limit_is_measured(node):
     record = node.run(14, "#!/bin/bash\npython3 -c 'x = bytearray(60 << 20)'\n", memory_mib=200)
     assert record.cause == "" and 60 * 1024 < record.usage.max_rss_kib < 200 * 1024

@@ -2,7 +2,8 @@
 
 It waits on the agent's socket, on SIGCHLD (through a wake-up descriptor), on the steps' input and output, and on the next deadline. It
 outlives the agent: with a run it reconnects for as long as it takes (RETRY_MS between tries), and keeps what the agent has to hear in the
-run itself, which `Announce` repeats. Without a run it ends when the agent is away for ALONE_MS or dismisses it.
+run itself, which `Announce` repeats. Without a run, or with one whose end is durable, it ends when the agent is away for ALONE_MS or
+dismisses it.
 
 A standing shepherd serves runs of one user, one after another: `_forget` and `_assign` leave nothing of one to the next but the berth, the
 control group (counters reset) and the identity.
@@ -38,7 +39,7 @@ from penstock.agent.shepherd.spawn import Identity
 from penstock.wire.messages import AckEnded, Assign, Deframer, Started, frame
 
 RETRY_MS = 250
-ALONE_MS = 15_000
+ALONE_MS = 5_000
 READ_BYTES = 1 << 18
 MAX_OUT_BYTES = 64 * 1024 * 1024
 """Bytes for an agent that does not read; over it the connection is dropped, and Announce repeats what matters."""
@@ -81,7 +82,8 @@ class Shepherd:
         while True:
             now_ms = boot_ms()
             if self._agent is None:
-                if self._run is None and (self._leaving or now_ms - self._alone_since_ms >= ALONE_MS):
+                over = self._run is None or self._run.record is not None
+                if over and (self._leaving or now_ms - self._alone_since_ms >= ALONE_MS):
                     break
                 if now_ms >= self._retry_at_ms:
                     self._connect(now_ms)
@@ -100,7 +102,8 @@ class Shepherd:
             if self._out:
                 self._flush()
         self._groups.remove()
-        self._berth.remove()
+        if self._run is None:
+            self._berth.remove()
 
     def _title(self, what: str) -> None:
         setproctitle(f"penstock shepherd --dir {self._cluster_dir} --node {self._node} {what}")

@@ -433,11 +433,17 @@ class Run:
             processes.kill_each(processes.descendants([os.getpid()]), signal.SIGKILL)
             self._end_login()
         if self._sample_at_ms is not None and now_ms >= self._sample_at_ms:
-            self._sample_at_ms = now_ms + (SAMPLE_MS if self.groups.limits_memory or not self.assign.memory_mib else WATCH_MS)
+            self._sample_at_ms = now_ms + (WATCH_MS if self._watches_memory() else SAMPLE_MS)
             self._sample()
         for step in self._going():
             step.tick(now_ms)
             step.io.tick(now_s)
+
+    def _watches_memory(self) -> bool:
+        """Somebody must look: no group limits the job's memory, or a step may have less than the job."""
+        limit_mib = self.assign.memory_mib
+        by_hand = limit_mib > 0 and not self.groups.limits_memory
+        return by_hand or any(0 < step.message.memory_mib < (limit_mib or step.message.memory_mib + 1) for step in self._going())
 
     def _sample(self) -> None:
         """Peaks of memory; and where nothing else holds the limit, this does."""
@@ -447,6 +453,7 @@ class Run:
         for step in self._going():
             pids = step.tree(table)
             step.meter.sample(pids)
+            step.watch_memory(pids)
             theirs.update(pids)
         self._meter.sample([pid for pid in everything if pid not in theirs])
         limit_kib = self.assign.memory_mib * 1024

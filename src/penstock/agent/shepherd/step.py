@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from penstock.agent import processes
 from penstock.agent.shepherd import environment
-from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, TimeLimit, boot_ms, ending_line, wall_ms
+from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
 from penstock.agent.shepherd.spawn import Launch, failure_of, spawn
 from penstock.agent.shepherd.stdio import StepIo
 from penstock.agent.shepherd.usage import Meter
@@ -150,6 +150,14 @@ class StepRun:
         self.signal(signal.SIGCONT, table)
         self.signal(message.signal, table)
         self.kill_at_ms = now_ms + message.kill_wait_s * 1000
+
+    def watch_memory(self, pids: list[int]) -> None:
+        """Kill the step if it has more than its share of the job's memory (the job's own limit is the control group's)."""
+        limit_kib = self.message.memory_mib * 1024
+        if limit_kib and not self.cause and processes.resident_kib(pids) > limit_kib:
+            self.cause = "OutOfMemory"
+            self.io.notice(oom_line(f"StepId={self.message.job_id}.{self.id}", 1))
+            processes.kill_each(pids, signal.SIGKILL)
 
     def next_ms(self) -> int | None:
         """Boot time of the next `tick` that matters; StepIo's is asked for separately."""
