@@ -30,6 +30,7 @@ from penstock.agent.reconcile import (
     LAUNCH_GIVE_UP_MS,
     MAX_BACKLOG,
     RESEND_MS,
+    SETTLE_MS,
     SILENCE_MS,
     Reconcile,
 )
@@ -220,6 +221,14 @@ def test_a_new_agent_learns_from_folders_and_from_shepherds():
     hello = play(ControllerUp())[0].message
     assert [(run.job_id, run.record, run.steps) for run in hello.runs] == [(1, None, (3,)), (2, DONE, ())]
     assert SendController(StepEnded(1, 0, 2, DONE)) in play.says(Welcome(1, "c"))
+
+
+def test_a_new_agent_waits_a_moment_for_the_shepherds_of_the_runs_it_found():
+    play = Play(connected=False)
+    play(FoldersFound(((1, 0),)), Inspected((1, 0), "locked"))
+    assert play(Tick()) == []
+    assert Connect() not in play.later(SETTLE_MS - 1)
+    assert Connect() in play.later(1)
 
 
 def test_terminate_before_assign_wins():

@@ -30,20 +30,15 @@ def interpreter(uid: int) -> str | None:
 class Node:
     """One node in a folder of its own, removed with everything that still runs when the block ends."""
 
-    def __init__(self, *, uid: int = 0, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, uid: int = 0, arguments: tuple[str, ...] = (), start: bool = True) -> None:
         self.dir = tempfile.mkdtemp(prefix="pst-", dir="/tmp")
         self.runtime = tempfile.mkdtemp(prefix="pst-r-", dir="/tmp")
-        os.chmod(self.dir, 0o755)
         self.uid = uid
         self.arguments = arguments
         self.out = f"{self.dir}/out"
-        os.mkdir(self.out)
-        os.chmod(self.out, 0o777)
-        with open(f"{self.dir}/socket", "w", encoding="utf-8") as file:
-            file.write(self.runtime)
-        if uid and os.geteuid() == 0:
-            for path in (self.dir, self.runtime):
-                os.chown(path, uid, uid)
+        self._start = start
+        if start:
+            self.make_folders()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(f"{self.runtime}/nodes.sock")
         os.chmod(f"{self.runtime}/nodes.sock", 0o666)
@@ -54,12 +49,32 @@ class Node:
         self._inbox: list[object] = []
         self.agent: subprocess.Popen[bytes] | None = None
 
+    def make_folders(self) -> None:
+        os.chmod(self.dir, 0o755)
+        os.mkdir(self.out)
+        os.chmod(self.out, 0o777)
+        with open(f"{self.dir}/socket", "w", encoding="utf-8") as file:
+            file.write(self.runtime)
+        if self.uid and os.geteuid() == 0:
+            for path in (self.dir, self.runtime):
+                os.chown(path, self.uid, self.uid)
+
     def __enter__(self) -> Node:
-        self.start_agent()
-        self.accept()
+        if self._start:
+            self.start_agent()
+            self.accept()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._connection is not None:
+            self._connection.close()
+        self._listener.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Kill the agent and everything that still runs."""
         if self.agent is not None:
             self.agent.kill()
             self.agent.wait()
@@ -73,11 +88,6 @@ class Node:
                 except ProcessLookupError:
                     pass
             time.sleep(0.01)
-        if self._connection is not None:
-            self._connection.close()
-        self._listener.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
-        shutil.rmtree(self.runtime, ignore_errors=True)
 
     # --- daemons
 

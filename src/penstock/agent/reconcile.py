@@ -83,6 +83,8 @@ RESEND_HELLO_MS = 1_000
 """An end that was told in the Hello is said again if it is not acknowledged by then."""
 SILENCE_MS = 60_000
 """A controller that says nothing for this long is taken for dead: the connection is closed and opened again."""
+SETTLE_MS = 2_000
+"""A new agent waits this long for the shepherds of the runs it found, so that its first Hello knows their steps."""
 BACKOFF_FIRST_MS = 250
 BACKOFF_LAST_MS = 5_000
 INSPECT_AGAIN_MS = 1_000
@@ -180,6 +182,7 @@ class Reconcile:
         self._fork_error = ""
         self._connecting = False
         self._connect_at_ms = 0
+        self._settle_until_ms = 0
         self._backoff_ms = BACKOFF_FIRST_MS
         self._heard_ms = 0
         self._ping_at_ms = 0
@@ -590,6 +593,7 @@ class Reconcile:
         self._out.append(Inspect(run.key))
 
     def _folders_found(self, event: FoldersFound, now_ms: int) -> None:
+        self._settle_until_ms = now_ms + SETTLE_MS
         for key in event.runs:
             if key not in self.runs:
                 run = self.runs[key] = Run(key, "detached", now_ms)
@@ -631,7 +635,7 @@ class Reconcile:
                 self._send(Ping(now_ms))
                 self._out.append(ReportLoad())
             self._resend(now_ms)
-        elif not self._connecting and now_ms >= self._connect_at_ms:
+        elif not self._connecting and now_ms >= self._connect_at_ms and self._settled(now_ms):
             self._connecting = True
             self._out.append(Connect())
         while self._forks_ms and now_ms - self._forks_ms[0] >= FORK_TIMEOUT_MS:
@@ -647,6 +651,9 @@ class Reconcile:
             if shepherd.run is None and not shepherd.leaving and now_ms - shepherd.idle_since_ms >= IDLE_SHEPHERD_MS:
                 self._dismiss(shepherd)
         self._match(now_ms)
+
+    def _settled(self, now_ms: int) -> bool:
+        return now_ms >= self._settle_until_ms or all(run.phase != "detached" for run in self.runs.values())
 
     def _resend(self, now_ms: int, *, everything: bool = False) -> None:
         """Repeat the ends that are not acknowledged yet; `everything`: the steps' too that were sent just now, on another connection."""
