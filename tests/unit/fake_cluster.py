@@ -324,11 +324,13 @@ class Command:
 
     def until(self, condition, say, hold=()):
         end = time.monotonic() + DEADLINE_S
-        while not condition():
+        while True:
+            ended = self.process.poll() is not None and not self.pipes
+            if condition():
+                return self
             assert time.monotonic() < end, f"never: {say}; out={self.out[-300:]!r} err={self.err[-2000:]!r}"
-            assert self.process.poll() is None or self.pipes, f"ended before: {say}; err={self.err!r}"
+            assert not ended, f"ended before: {say}; err={self.err!r}"
             self.turn(hold)
-        return self
 
     def finish(self):
         self.until(lambda: self.process.poll() is not None and not self.pipes, "the command's end")
