@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock.engine import events as e
-from penstock.engine.commands import may_requeue
+from penstock.engine.commands import SIGTERM, may_requeue
 from penstock.engine.effects import assign
 from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal
 from penstock.wire import messages as m
@@ -86,8 +86,7 @@ class NodeSessions:
             if found.record is not None:
                 self.ended(hello.node, m.Ended(job_id, job.attempt, found.record), now_ms)
                 continue
-            if job.completing:
-                self._terminate_on(hello.node, job, "Cancelled", "")
+            self._remind(hello.node, job, found)
             for step_id in reactor.indexes.steps_of.get(job_id, ()):
                 if hello.node in state.steps[(job_id, step_id)].nodes_left and step_id not in found.steps:
                     missing_steps[(job_id, step_id)] = None
@@ -96,6 +95,19 @@ class NodeSessions:
         for signal in state.signals.values():
             if hello.node in signal.nodes_left:
                 self._signal_on(hello.node, signal)
+
+    def _remind(self, node: str, job: Job, report: m.RunReport) -> None:
+        """A run goes on there: what was asked of it meanwhile may have been lost, and is said again."""
+        if job.completing:
+            self._terminate_on(node, job, "Cancelled", "")
+            return
+        if job.state == SUSPENDED or job.suspended_total_ms:
+            self._send(node, m.Suspend(job.id, job.attempt, job.state == RUNNING))
+        self._limit_on(node, job)
+        for step_id in report.steps:
+            step = self._reactor.state.steps.get((job.id, step_id))
+            if step is not None and step.state != RUNNING and node in step.nodes_left:
+                self._terminate_step_on(node, job, step_id, SIGTERM)
 
     def _absent(self, job: Job, node: str, rebooted: bool, now_ms: int) -> None:
         """State says that the job has a part here; the node knows nothing of it: it was never started, or is over. A machine that went down
@@ -237,19 +249,24 @@ class NodeSessions:
         self._send(node, m.Terminate(job.id, job.attempt, cause, notice, self._reactor.state.config.kill_wait_s))
 
     def terminate_step(self, job: Job, step_id: int, signal: int) -> None:
-        step = self._reactor.state.steps[(job.id, step_id)]
+        for node in self._reactor.state.steps[(job.id, step_id)].nodes_left:
+            self._terminate_step_on(node, job, step_id, signal)
+
+    def _terminate_step_on(self, node: str, job: Job, step_id: int, signal: int) -> None:
         wait_s = self._reactor.state.config.kill_wait_s
-        for node in step.nodes_left:
-            self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", "", wait_s, step_id, signal))
+        self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", "", wait_s, step_id, signal))
 
     def suspend(self, job: Job, resumed: bool) -> None:
         for node in job.nodes_left:
             self._send(node, m.Suspend(job.id, job.attempt, resumed))
 
     def set_time_limit(self, job: Job) -> None:
-        limit_s = job.spec.time_limit_s
         for node in job.nodes_left:
-            self._send(node, m.SetTimeLimit(job.id, job.attempt, limit_s))
+            self._limit_on(node, job)
+
+    def _limit_on(self, node: str, job: Job) -> None:
+        limit_s = job.spec.time_limit_s + self._reactor.state.config.over_time_limit_s if job.spec.time_limit_s else 0
+        self._send(node, m.SetTimeLimit(job.id, job.attempt, limit_s))
 
     def signal(self, signal: Signal) -> None:
         for node in signal.nodes_left:
