@@ -194,6 +194,7 @@ def test_memory_within_the_limit_is_measured(node):
     record = node.run(14, "#!/bin/bash\npython3 -c 'x = bytearray(60 << 20)'\n", memory_mib=200)
     assert record.cause == "" and 60 * 1024 < record.usage.max_rss_kib < 200 * 1024
     assert record.usage.user_cpu_us + record.usage.system_cpu_us > 0
+    assert node.run(18, "#!/bin/bash\nhead -c 50M /dev/zero > big\n", memory_mib=200).usage.max_rss_kib < 40 * 1024  # not the page cache
 
 
 def test_a_gigabyte_of_output_to_a_file_passes_untouched(node):

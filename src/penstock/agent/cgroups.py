@@ -96,10 +96,10 @@ class RunGroups:
     def __init__(self, hierarchies: Hierarchies, name: str) -> None:
         self.paths: tuple[str, ...] = ()
         """Folders whose processes belong to the run, for whoever cleans up after us."""
-        self.enter: tuple[str, ...] = ()
-        """cgroup.procs files that a child writes itself into."""
-        self.leave: tuple[str, ...] = ()
-        """Files of the same kind that the shepherd writes itself into to come back out of `enter`."""
+        self.enter: tuple[int, ...] = ()
+        """Descriptors: whoever writes "0" into them joins the group."""
+        self.leave: tuple[int, ...] = ()
+        """The way back out of `enter`, for the shepherd."""
         self.limits_memory = False
         self._hierarchies = hierarchies
         self._name = PREFIX + name
@@ -130,11 +130,6 @@ class RunGroups:
             limited = self._set_limit(memory_mib)
             self._limit_mib = memory_mib
         self.limits_memory = limited and memory_mib > 0
-        # One thread: in v1 moving a task is cheaper than moving a process.
-        if self._version == 1:
-            self.enter, self.leave = (f"{self._memory}/tasks",), (f"{self._hierarchies.v1_memory}/tasks",)
-        else:
-            self.enter, self.leave = (f"{self._memory}/cgroup.procs",), (f"{self._track or self._hierarchies.unified}/cgroup.procs",)
         with contextlib.suppress(OSError):
             os.pwrite(self._peak_fd, b"0", 0)
 
@@ -151,6 +146,11 @@ class RunGroups:
                 self._version = 2
             else:
                 return
+            # One thread: in v1 moving a task is cheaper than moving a process.
+            name = "tasks" if self._version == 1 else "cgroup.procs"
+            back = hierarchies.v1_memory if self._version == 1 else self._track or hierarchies.unified
+            self.enter = (os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC),)
+            self.leave = (os.open(f"{back}/{name}", os.O_WRONLY | os.O_CLOEXEC),)
             self._memory = folder
             peak, events = MEMORY_FILES[self._version]
             self._peak_fd = os.open(f"{folder}/{peak}", os.O_RDWR | os.O_CLOEXEC)

@@ -51,6 +51,7 @@ from penstock.agent.events import (
     StartShepherd,
     Tick,
 )
+from penstock.agent.runs import Run, Shepherd, Step
 from penstock.agent.shepherd.protocol import SHEPHERD_PROTOCOL, Dismiss, Idle, Refused, ToShepherd
 from penstock.wire.messages import (
     AckEnded,
@@ -103,67 +104,6 @@ MAX_TOMBSTONES = 8_192
 MAX_BACKLOG = 64
 """Messages kept for a run whose shepherd is away; over it signals are answered with an error and the rest is dropped, oldest first."""
 KILL_UNKNOWN_WAIT_S = 5
-
-
-class Step:
-    """A step of a run on this node: going (record None) or ended; `acknowledged` keeps a late LaunchStep from starting it again."""
-
-    __slots__ = ("acknowledged", "record", "sent_ms")
-
-    def __init__(self, record: ExitRecord | None = None, sent_ms: int = 0) -> None:
-        self.record = record
-        self.sent_ms = sent_ms
-        self.acknowledged = False
-
-
-class Run:
-    """What the agent knows of one run."""
-
-    __slots__ = (
-        "assign",
-        "backlog",
-        "began",
-        "inspect_ms",
-        "key",
-        "phase",
-        "pid",
-        "record",
-        "sent_ms",
-        "shepherd",
-        "since_ms",
-        "steps",
-        "uid",
-    )
-
-    def __init__(self, key: RunKey, phase: str, now_ms: int) -> None:
-        self.key = key
-        self.phase = phase
-        self.since_ms = now_ms
-        self.uid = -1
-        self.assign: Assign | None = None
-        self.shepherd: int | None = None
-        self.began = False
-        """A shepherd said that it owns this run."""
-        self.pid = 0
-        self.record: ExitRecord | None = None
-        self.sent_ms = 0
-        self.inspect_ms = 0
-        """When the folder is to be looked at again; 0: an Inspect is under way, or none is needed."""
-        self.steps: dict[int, Step] = {}
-        self.backlog: collections.deque[ToShepherd] = collections.deque()
-
-
-class Shepherd:
-    """A connected shepherd. `uid` is None until its first run; `run` is the one it owns or still has to forget."""
-
-    __slots__ = ("idle_since_ms", "leaving", "number", "run", "uid")
-
-    def __init__(self, number: int, uid: int | None, now_ms: int) -> None:
-        self.number = number
-        self.uid = uid
-        self.run: RunKey | None = None
-        self.idle_since_ms = now_ms
-        self.leaving = False
 
 
 class Reconcile:

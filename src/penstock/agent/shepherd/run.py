@@ -519,7 +519,7 @@ class Run:
             if not self._cause:
                 self._cause = "OutOfMemory"
             self._log(oom_line(f"StepId={self.key[0]}.batch", ooms))
-        self._meter.peak_kib = max(self._meter.peak_kib, self.groups.peak_kib())
+        self._meter.settle(self.groups.peak_kib())
         self.record = ExitRecord(
             wait_status=self._batch_status or 0,
             start_ms=self.start_ms,

@@ -103,7 +103,8 @@ def open_output(path: str, flags: int) -> int:
 
 class Launch:
     """What to start. Descriptors either stand in `fds`, or `files` = (stdin, stdout, stderr, append) are opened by the child; an empty
-    stderr joins stdout. `enter`: cgroup.procs files of the groups that the child is to be born in; `leave`: the way back from there."""
+    stderr joins stdout. `enter`: descriptors of the groups that the
+    child is to be born in (see `cgroups.RunGroups`); `leave`: the way back from there."""
 
     __slots__ = (
         "argv",
@@ -135,8 +136,8 @@ class Launch:
         self.terminal = False
         self.task_pid = False
         """Tell the child its pid in SLURM_TASK_PID."""
-        self.enter: tuple[str, ...] = ()
-        self.leave: tuple[str, ...] = ()
+        self.enter: tuple[int, ...] = ()
+        self.leave: tuple[int, ...] = ()
 
 
 FILES_FAILED_EXIT = 253
@@ -180,8 +181,8 @@ def spawn_shared(launch: Launch) -> int:
             fds = _open_files(launch, opened)
             _change_folder(launch.cwd, fds[2])
             _complete_environment(launch.environment)
-        for procs in launch.enter:
-            _enter(procs)
+        for group in launch.enter:
+            os.write(group, b"0")
         try:
             with identity.worn():
                 return os.posix_spawn(
@@ -196,8 +197,8 @@ def spawn_shared(launch: Launch) -> int:
             _complain(f"execve(): {os.fsdecode(launch.argv[0])}: {error.strerror}", fds[2])
             raise NotExecuted(error.errno) from None
     finally:
-        for procs in launch.leave:
-            _enter(procs)
+        for group in launch.leave:
+            os.write(group, b"0")
         os.chdir("/")
         os.umask(umask)
         for fd in opened:
@@ -237,8 +238,8 @@ def _child(launch: Launch, writer: int) -> None:
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for procs in launch.enter:
-            _enter(procs)
+        for group in launch.enter:
+            os.write(group, b"0")
         os.setsid()
         os.umask(launch.umask)
         _limit(launch.rlimits)
@@ -258,12 +259,6 @@ def _child(launch: Launch, writer: int) -> None:
         os.write(writer, repr(error).encode(errors="replace")[:MAX_FAILURE_BYTES])
     finally:
         os._exit(status)
-
-
-def _enter(procs: str) -> None:
-    fd = os.open(procs, os.O_WRONLY)
-    os.write(fd, b"0")
-    os.close(fd)
 
 
 def _limit(rlimits: dict[str, int]) -> None:

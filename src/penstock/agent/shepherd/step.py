@@ -202,6 +202,7 @@ class StepRun:
         statuses = [self.statuses[rank] for rank in self.message.ranks]
         if not self.cause and self.run.groups.ooms() and any(_killed(status) for status in statuses):
             self.cause = "OutOfMemory"
+        self.meter.settle(self.run.groups.peak_kib())
         worst = max(statuses, key=lambda status: (os.waitstatus_to_exitcode(status) != 0, status & 0x7F, status), default=0)
         return ExitRecord(
             wait_status=worst,

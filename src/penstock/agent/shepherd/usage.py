@@ -34,7 +34,7 @@ class Meter:
         self._system_us += int(rusage.ru_stime * 1_000_000)
         self.disk_read += rusage.ru_inblock * 512
         self.disk_write += rusage.ru_oublock * 512
-        if rusage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        if rusage.ru_maxrss > _own_peak_kib():
             self.peak_kib = max(self.peak_kib, rusage.ru_maxrss)
 
     def sample(self, pids: list[int]) -> None:
@@ -42,6 +42,12 @@ class Meter:
         if pids:
             self.peak_kib = max(self.peak_kib, processes.resident_kib(pids))
             self.vmsize_kib = max(self.vmsize_kib, _vmsize_kib(pids))
+
+    def settle(self, group_peak_kib: int) -> None:
+        """At the end: processes that were too small and too quick for any other way had at most what their control group had (0: unknown),
+        page cache included, and no more than we have."""
+        if not self.peak_kib:
+            self.peak_kib = min(group_peak_kib, _own_peak_kib())
 
     def usage(self) -> Usage:
         return Usage(self._user_us, self._system_us, self.peak_kib, self.vmsize_kib, self.disk_read, self.disk_write)
@@ -55,6 +61,10 @@ class Meter:
             user_us += user * 1_000_000 // TICKS
             system_us += system * 1_000_000 // TICKS
         return Usage(self._user_us + user_us, self._system_us + system_us, self.peak_kib, self.vmsize_kib, self.disk_read, self.disk_write)
+
+
+def _own_peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _cpu_ticks(pid: int) -> tuple[int, int]:
