@@ -286,6 +286,15 @@ def test_one_interrupt_asks_and_two_end_the_step(srun):
         "srun: forcing job termination",
         "srun: Job step aborted: Waiting up to 32 seconds for job step to finish.",
     ]
+    assert [fields["signal"] for fields in command.cluster.asked("step_kill")] == [2]
+
+
+def test_two_interrupts_kill_who_does_not_hear_them(srun):
+    command = started(srun, "sh", "-c", "trap '' INT; echo ready; sleep 100; sleep 100")
+    command.process.send_signal(signal.SIGINT)
+    command.until(lambda: b"running" in command.err, "the question")
+    command.process.send_signal(signal.SIGINT)
+    assert command.finish().code == 137
     assert [fields["signal"] for fields in command.cluster.asked("step_kill")] == [2, 9]
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 INTERRUPT_S = 1.0
 """Between the two Ctrl-C that end a step."""
+INTERRUPT_GRACE_S = 0.5
+"""From the SIGINT that the second Ctrl-C sends to SIGKILL."""
 ABORT_WAIT_S = 32
 """KillWait and 2 s: how long an ended step may take before srun leaves."""
 LAST_OUTPUT_S = 2.0
@@ -87,6 +89,7 @@ class StepRun:
         self._interrupted_at_s = -INTERRUPT_S
         self._first_exit_s: float | None = None
         self._aborted_at_s: float | None = None
+        self._kill_at_s: float | None = None
         self._signalled = 0
 
     @property
@@ -185,7 +188,7 @@ class StepRun:
 
     def _deadline_s(self) -> float | None:
         retries = [request.retry_at_s for request in (self._request, *self._kills)]
-        times = [when for when in (*retries, self._report.due_s) if when is not None]
+        times = [when for when in (*retries, self._report.due_s, self._kill_at_s) if when is not None]
         if self._final is not None:
             times.append(self._final_at_s + LAST_OUTPUT_S)
         if self._client.finished and self._request.lost_since_s is not None:
@@ -203,6 +206,10 @@ class StepRun:
             request.retry()
         if self._report.due_s is not None and now_s >= self._report.due_s:
             self._report.flush()
+        if self._kill_at_s is not None and now_s >= self._kill_at_s:
+            self._kill_at_s = None
+            if len(self._report.codes) < self._ntasks:
+                self._kill(9)
         started = self._first_exit_s
         if self.plan.wait_s and started is not None and self._aborted_at_s is None and now_s >= started + self.plan.wait_s:
             if len(self._report.codes) < self._ntasks:
@@ -369,8 +376,7 @@ class StepRun:
         elif self.plan.quit_on_interrupt or now_s - self._interrupted_at_s <= INTERRUPT_S:
             self._info(f"sending Ctrl-C to {self.step_name}")
             self._report.silent_signal = signal_pipe.INT
-            self._kill(signal_pipe.INT)
-            self._abort()
+            self._abort(first=signal_pipe.INT)
         else:
             self._interrupted_at_s = now_s
             self._info("interrupt (one more within 1 sec to abort)")
@@ -382,11 +388,15 @@ class StepRun:
             if ranks:
                 self._info(f"{self.step_name} task{'s' if len(ranks) > 1 else ''} {ranges(ranks)}: {word}")
 
-    def _abort(self, *, forcing: bool = True) -> None:
-        """End the step at once."""
+    def _abort(self, *, forcing: bool = True, first: int = 0) -> None:
+        """End the step at once, or with a moment for those who hear the signal `first`; a second call never waits."""
         if self._aborted_at_s is None and forcing:
             self._info("forcing job termination")
-        self._kill(9)
+        if first and self._aborted_at_s is None:
+            self._kill(first)
+            self._kill_at_s = time.monotonic() + INTERRUPT_GRACE_S
+        else:
+            self._kill(9)
         self._wait_for_the_end()
 
     def _wait_for_the_end(self) -> None:
@@ -402,10 +412,14 @@ class StepRun:
             self._error(f"signal {number} to {self.step_name} was dropped: {MAX_KILLS} wait for the controller")
             return
         fields: dict[str, object] = {"op": "step_kill", "id": lite.new_id(), "job_id": self.job_id, "step_id": self.step_id}
-        kill = HeldRequest({**fields, "signal": number})
-        kill.retry_at_s = 0.0
-        kill.retry()
-        self._kills.append(kill)
+        self._kills.append(HeldRequest({**fields, "signal": number}))
+        self._send_kill()
+
+    def _send_kill(self) -> None:
+        """One after the other, so that signals arrive in the order they were sent."""
+        if self._kills and self._kills[0].fileno() < 0 and self._kills[0].retry_at_s is None:
+            self._kills[0].retry_at_s = 0.0
+            self._kills[0].retry()
 
     def _read_kill(self, kill: HeldRequest) -> None:
         try:
@@ -415,6 +429,7 @@ class StepRun:
                 self._error(f"signal to {self.step_name}: {error.text}")
         if kill.done:
             self._kills.remove(kill)
+            self._send_kill()
 
     # --- the end
 
