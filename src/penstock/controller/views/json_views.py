@@ -31,7 +31,7 @@ from penstock.spec import arrays, jobids, states
 from penstock.spec.errors import SlurmError
 from penstock.spec.gres import format_tres
 
-RECORDS_MAX = 50
+RECORDS_MAX = 20
 """Records of one piece."""
 PARSER = "data_parser/v0.0.43"
 

@@ -22,8 +22,13 @@ SORT_MAX = 16_384
 SLICE_MAX = 8_000
 """Keys that are made in one slice."""
 
-Term = tuple[Callable[[Any], int | str], bool]
-"""Key of a row, and whether larger keys come first."""
+Term = tuple[Callable[[Sequence[Any]], list[Any]], bool]
+"""The keys (all int or all str) of a slice of rows, and whether larger keys come first."""
+
+
+def each(key: Callable[[Any], int | str]) -> Callable[[Sequence[Any]], list[Any]]:
+    """Keys of a slice from the key of one row."""
+    return lambda rows: [key(row) for row in rows]
 
 
 def ordering(rows: Sequence[Any], terms: Sequence[Term]) -> Generator[None, None, Any]:
@@ -63,17 +68,16 @@ def _argsort(keys: NDArray[Any]) -> Generator[None, None, Any]:
     return runs[0]
 
 
-def _keys(rows: Sequence[Any], key: Callable[[Any], int | str]) -> Generator[None, None, Any]:
-    if rows and isinstance(key(rows[0]), str):
+def _keys(rows: Sequence[Any], key: Callable[[Sequence[Any]], list[Any]]) -> Generator[None, None, Any]:
+    if rows and isinstance(key(rows[:1])[0], str):
         texts: list[str] = []
         for start in range(0, len(rows), SLICE_MAX):
-            texts += [str(key(row)) for row in rows[start : start + SLICE_MAX]]
+            texts += key(rows[start : start + SLICE_MAX])
             yield
-        ranks: list[int] = yield from _ranks(texts)
-        return np.array(ranks, dtype=np.int64)
+        return (yield from _ranks(texts))
     pieces = [np.empty(0, dtype=np.int64)]
     for start in range(0, len(rows), SLICE_MAX):
-        pieces.append(np.array([key(row) for row in rows[start : start + SLICE_MAX]], dtype=np.int64))
+        pieces.append(np.array(key(rows[start : start + SLICE_MAX]), dtype=np.int64))
         yield
     return np.concatenate(pieces)
 
@@ -94,8 +98,9 @@ def _ranks(values: list[str]) -> Generator[None, None, Any]:
         first = len(rank)
         rank.update(zip(part, range(first, first + len(part)), strict=True))
         yield
-    out: list[int] = []
+    pieces = []
     for start in range(0, len(values), SLICE_MAX):
-        out += [rank[value] for value in values[start : start + SLICE_MAX]]
+        part = values[start : start + SLICE_MAX]
+        pieces.append(np.fromiter(map(rank.__getitem__, part), dtype=np.int64, count=len(part)))
         yield
-    return out
+    return np.concatenate(pieces)

@@ -72,7 +72,11 @@ def _used(jobs: Sequence[Job], context: QueueContext) -> list[str]:
 
 
 def _node_counts(jobs: Sequence[Job], context: QueueContext) -> list[str]:
-    return [str(facts.node_count(job)) for job in jobs]
+    requests = [job.spec.request for job in jobs]
+    return [
+        str(len(job.allocs) or (facts.pending_nodes(request) if request.ntasks_per_node else request.nodes_min))
+        for job, request in zip(jobs, requests, strict=True)
+    ]
 
 
 def _reason_list(jobs: Sequence[Job], context: QueueContext) -> list[str]:

@@ -24,8 +24,8 @@ from penstock.spec import arrays, hostlist, states
 from penstock.spec.errors import SlurmError, SpecError
 from penstock.store.base import JobQuery, Store
 
-JOBS_MAX = 200
-"""Jobs of one slice: decoding them and their steps takes 2 to 4 ms."""
+JOBS_MAX = 100
+"""Jobs of one slice: decoding and formatting them and their steps takes 1 to 3 ms."""
 TASKS_MAX = 10_000
 """Array tasks that one request may name."""
 

@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.controller.views import job_facts as facts
 from penstock.controller.views.chunks import PAUSE, Fields, Notes, slices, table
-from penstock.controller.views.order import Term, ordering
+from penstock.controller.views.order import Term, each, ordering
 from penstock.controller.views.queue_fields import JOB_GETTERS, STEP_GETTERS, QueueContext, StepRow
 from penstock.engine.state import PENDING, RUNNING, SUSPENDED, Job, State, Step
 from penstock.spec import arrays, hostlist, states
@@ -27,6 +27,7 @@ FIELDS_MAX = 256
 """Columns of one table."""
 TERMS_MAX = 16
 """Terms of one sort."""
+SliceKey = Callable[[Sequence[Any]], list[Any]]
 KeyMaker = Callable[[State, Notes], Callable[[Any], int | str]]
 EXPANDED_MAX = 2_000_000
 """Lines of `squeue -r`: more array elements than this are refused."""
@@ -63,7 +64,7 @@ def squeue(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[byt
 
 def _jobs(state: State, notes: Notes, request: QueueRequest) -> Iterator[bytes]:
     getters = _getters(request.fields, JOB_GETTERS)
-    terms = _terms(request.sort or "P,t,-p", state, notes, LETTERS, _JOB_KEYS)
+    terms = _terms(request.sort or "P,t,-p", state, notes, LETTERS, _JOB_KEYS, _WHOLE_KEYS)
     rows = yield from select(state, request)
     if request.array:
         rows = yield from _expanded(rows)
@@ -78,7 +79,7 @@ def select(state: State, request: QueueRequest) -> Generator[bytes, None, list[J
     wanted = [states.parse_job_state(name) for name in request.states if name.lower() != "all"]
     everything = any(name.lower() == "all" for name in request.states)
     rows: list[Job] = []
-    for part in slices(list(state.jobs.values())):
+    for part in slices(_candidates(state, ids)):
         if everything:
             kept = list(part)
         elif wanted:
@@ -94,6 +95,13 @@ def select(state: State, request: QueueRequest) -> Generator[bytes, None, list[J
         rows += kept
         yield PAUSE
     return rows
+
+
+def _candidates(state: State, ids: facts.JobIds) -> list[Job]:
+    """Every job; or, when plain ids of jobs that are no arrays are asked for, only those."""
+    if ids.plain and not ids.tasks and all(job_id in state.jobs and not state.jobs[job_id].array_job_id for job_id in ids.plain):
+        return [state.jobs[job_id] for job_id in sorted(ids.plain)]
+    return list(state.jobs.values())
 
 
 def _number(job: Job) -> int:
@@ -198,7 +206,9 @@ def _getters(fields: Sequence[str], known: dict[str, Any]) -> list[Any]:
     return [known[field] for field in fields]
 
 
-def _terms(sort: str, state: State, notes: Notes, letters: dict[str, str], keys: dict[str, KeyMaker]) -> list[Term]:
+def _terms(
+    sort: str, state: State, notes: Notes, letters: dict[str, str], keys: dict[str, KeyMaker], whole: dict[str, SliceKey]
+) -> list[Term]:
     """`P,t,-p`: `-` is descending, `+` ascending, `#P` the configuration's order; letters are those of -o."""
     terms: list[Term] = []
     for word in sort.split(","):
@@ -207,10 +217,20 @@ def _terms(sort: str, state: State, notes: Notes, letters: dict[str, str], keys:
         if field not in keys:
             raise SlurmError(3001, f"Invalid sort specification: {word.strip()[:32]}")
         name = "#partition" if "#" in word and field == "partition" else field
-        terms.append((keys[name](state, notes), "-" in word))
+        terms.append((whole.get(name) or each(keys[name](state, notes)), "-" in word))
     if len(terms) > TERMS_MAX:
         raise SlurmError(3001, f"{len(terms)} sort terms, at most {TERMS_MAX} are allowed")
     return terms
+
+
+_WHOLE_KEYS: dict[str, SliceKey] = {
+    "partition": lambda jobs: [job.partition or ",".join(job.spec.partitions) for job in jobs],
+    "prioritylong": lambda jobs: [job.priority for job in jobs],
+    "priority": lambda jobs: [job.priority for job in jobs],
+    "state": lambda jobs: [job.state for job in jobs],
+    "statecompact": lambda jobs: [job.state for job in jobs],
+}
+"""Keys of whole slices for the usual terms: a third of the time of one call a row."""
 
 
 def _partition_order(state: State, notes: Notes) -> Callable[[Job], int]:
@@ -221,10 +241,6 @@ def _partition_order(state: State, notes: Notes) -> Callable[[Job], int]:
 def _start_key(state: State, notes: Notes) -> Callable[[Job], int]:
     """Jobs without an expected start come last."""
     return lambda job: facts.start_ms(job, notes.expected_start_ms(job.id) if job.state == PENDING else 0, notes.now_ms) or 1 << 62
-
-
-def _priority_key(state: State, notes: Notes) -> Callable[[Job], int]:
-    return lambda job: job.priority
 
 
 def _column_key(field: str) -> Callable[[State, Notes], Callable[[Job], str]]:
@@ -249,8 +265,6 @@ _NUMERIC: dict[str, Callable[[Job], int]] = {
     "nice": lambda job: job.spec.nice,
     "numcpus": facts.cpu_count,
     "numnodes": facts.node_count,
-    "state": lambda job: job.state,
-    "statecompact": lambda job: job.state,
     "submittime": lambda job: job.submit_ms,
     "timelimit": lambda job: job.spec.time_limit_s or 1 << 40,
     "userid": lambda job: job.spec.uid,
@@ -265,11 +279,8 @@ _JOB_KEYS: dict[str, KeyMaker] = {field: _column_key(field) for field in LETTERS
 _JOB_KEYS |= {field: _numeric(key) for field, key in _NUMERIC.items()}
 _JOB_KEYS |= {
     "#partition": _partition_order,
-    "partition": lambda state, notes: facts.partition_text,
     "name": lambda state, notes: lambda job: job.spec.name,
     "username": lambda state, notes: lambda job: job.spec.user,
-    "priority": _priority_key,
-    "prioritylong": _priority_key,
     "starttime": _start_key,
     "timeused": lambda state, notes: lambda job: facts.elapsed_s(job, notes.now_ms),
     "timeleft": lambda state, notes: lambda job: (job.spec.time_limit_s or 1 << 40) - facts.elapsed_s(job, notes.now_ms),
@@ -279,7 +290,7 @@ _JOB_KEYS |= {
 
 def _steps(state: State, notes: Notes, request: QueueRequest) -> Iterator[bytes]:
     getters = _getters(request.fields, STEP_GETTERS)
-    terms = _terms(request.sort or "P,i", state, notes, STEP_LETTERS, _STEP_KEYS)
+    terms = _terms(request.sort or "P,i", state, notes, STEP_LETTERS, _STEP_KEYS, {})
     rows = yield from running_steps(state, request)
     order = yield from _paused(ordering(rows, terms))
     yield from table(rows, getters, QueueContext(state, notes, request.bitstr), order)
