@@ -95,9 +95,8 @@ def measure(name: str, make: object) -> list[bytes]:
         total = time.perf_counter() - begun
         best = (min(best[0], total), min(best[1], max(slices)), len(slices)) if best else (total, max(slices), len(slices))
     assert best is not None
-    print(
-        f"{name:<28} {best[0] * 1e3:8.1f} ms   longest slice {best[1] * 1e3:6.2f} ms of {best[2]:6d}   {sum(map(len, chunks)) / 1e6:7.2f} MB"
-    )
+    size_mb = sum(map(len, chunks)) / 1e6
+    print(f"{name:<28} {best[0] * 1e3:8.1f} ms   longest slice {best[1] * 1e3:6.2f} ms of {best[2]:6d}   {size_mb:7.2f} MB")
     return chunks
 
 

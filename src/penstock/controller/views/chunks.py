@@ -17,7 +17,7 @@ from penstock.engine.state import Job
 
 ROWS_MAX = 1_000
 """Rows of one chunk: 8 columns of 1,000 jobs take 1 to 2 ms."""
-SCAN_MAX = 8_000
+SCAN_MAX = 5_000
 """Jobs that one slice looks at while it filters."""
 PAUSE = b""
 

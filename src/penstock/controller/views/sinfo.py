@@ -23,7 +23,7 @@ from penstock.spec.errors import SlurmError
 from penstock.spec.fields_sinfo import FIELDS, GROUPING, LETTERS, NODE_FIELDS
 from penstock.spec.times import format_duration
 
-NODES_MAX = 500
+NODES_MAX = 250
 """Nodes that one slice looks at: about 1 ms."""
 
 
