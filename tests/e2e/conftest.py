@@ -14,6 +14,7 @@ import pytest
 
 COMMAND_LIMIT_S = 60
 WAIT_LIMIT_S = 30
+LOG_TAIL = 4096
 BIN = Path(sys.executable).parent
 
 
@@ -31,8 +32,8 @@ class Cluster:
         return {**kept, "PATH": f"{BIN}:/usr/bin:/bin", "PENSTOCK_DIR": str(self.folder)}
 
     def start(self, *words: str, **more: object) -> subprocess.Popen[str]:
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(words, cwd=self.work, env=self.environment, text=True, **{**streams, **more})
+        usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "env": self.environment}
+        return subprocess.Popen(words, cwd=self.work, text=True, **{**usual, **more})
 
     def run(self, *words: str, status: int | None = 0) -> str:
         """Standard output; fails the test unless the command ends with `status` (None: any)."""
@@ -97,6 +98,8 @@ def running(folder: Path, *options: str) -> Iterator[Cluster]:
     try:
         yield cluster
     finally:
+        for log in sorted((cluster.folder / "log").glob("*")):  # pytest shows it when a test fails
+            print(f"-- {log.name}", log.read_text(errors="replace")[-LOG_TAIL:], sep="\n")
         cluster.run("penstock", "down", "--dir", str(cluster.folder), status=None)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -108,6 +108,11 @@ class Client(asyncio.Protocol):
             self.write("!", f"3001\tMalformed request\t{error}".encode("utf-8", "replace"))
             if self._transport is not None:
                 self._transport.close()
+        except Exception:  # a mistake of ours: told at once, so that the client does not take it for a controller that restarts
+            log.exception("a request of uid %d failed", self.caller.uid)
+            self.write("!", b"-1\tUnspecified error\tthe controller failed at this request; its log says where")
+            if self._transport is not None:
+                self._transport.close()
 
     def write(self, kind: str, payload: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

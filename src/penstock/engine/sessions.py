@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 STEP_CHECK_MS = 5_000
 """After a reconnection: steps that neither run nor were reported by then were never started."""
 NOT_RESPONDING = "Not responding"
+STRAYS = "Ending unknown jobs"
+"""Reasons of a node that is down, in Slurm's words where it has one."""
 
 
 class NodeSessions:
     """All agents. `connected` holds the nodes with a session."""
 
-    __slots__ = ("_reactor", "_step_checks", "connected")
+    __slots__ = ("_reactor", "_step_checks", "_strays", "connected")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.connected: dict[str, None] = {}
+        self._strays: dict[str, dict[tuple[int, int], None]] = {}
+        """Node -> runs there that State does not know."""
         self._step_checks: dict[str, tuple[int, dict[tuple[int, int], None]]] = {}
 
     # --- sessions ---
@@ -62,9 +66,6 @@ class NodeSessions:
                 hello.warnings,
             )
         )
-        node = state.nodes[hello.node]
-        if node.down and config.return_to_service and (config.return_to_service == 2 or node.reason == NOT_RESPONDING):
-            reactor.propose(e.NodeChanged(now_ms, hello.node, down=False, reason=""))
         self.connected[hello.node] = None
         forget: list[tuple[int, int]] = []
         kill: list[tuple[int, int]] = []
@@ -75,6 +76,8 @@ class NodeSessions:
                 (kill if report.record is None else forget).append((report.job_id, report.attempt))
             else:
                 reported[report.job_id] = report
+        self._strays[hello.node] = dict.fromkeys(kill)
+        self._settle_strays(hello.node, now_ms)
         self._send(hello.node, m.Welcome(state.counters.epoch, config.cluster_name, tuple(forget), tuple(kill)))
         missing_steps: dict[tuple[int, int], None] = {}
         for job_id in list(reactor.indexes.node_jobs.get(hello.node, ())):
@@ -95,6 +98,25 @@ class NodeSessions:
         for signal in state.signals.values():
             if hello.node in signal.nodes_left:
                 self._signal_on(hello.node, signal)
+
+    def _settle_strays(self, name: str, now_ms: int) -> None:
+        """A node where runs go on that State knows nothing of (it was given up while it was away) takes no job until they have ended."""
+        node = self._reactor.state.nodes[name]
+        returns = self._reactor.state.config.return_to_service
+        if self._strays.get(name):
+            if not node.down:
+                self._reactor.propose(e.NodeChanged(now_ms, name, down=True, reason=STRAYS))
+        elif node.down and (node.reason == STRAYS or returns == 2 or (returns and node.reason == NOT_RESPONDING)):
+            self._reactor.propose(e.NodeChanged(now_ms, name, down=False, reason=""))
+
+    def _began(self, node: str, message: m.Started, now_ms: int) -> None:
+        """A run began. One that was given up meanwhile has to end again."""
+        job = self._reactor.state.jobs.get(message.job_id)
+        if job is None or job.attempt != message.attempt or node not in job.nodes_left:
+            self._strays.setdefault(node, {})[(message.job_id, message.attempt)] = None
+            self._settle_strays(node, now_ms)
+            wait_s = self._reactor.state.config.kill_wait_s
+            self._send(node, m.Terminate(message.job_id, message.attempt, "Cancelled", "", wait_s))
 
     def _remind(self, node: str, job: Job, report: m.RunReport) -> None:
         """A run goes on there: what was asked of it meanwhile may have been lost, and is said again."""
@@ -137,6 +159,11 @@ class NodeSessions:
         now_ms = reactor.now(now_ms)
         if isinstance(message, m.Ended):
             self.ended(node, message, now_ms)
+            strays = self._strays.get(node)
+            if strays and strays.pop((message.job_id, message.attempt), 0) is None:
+                self._settle_strays(node, now_ms)
+        elif isinstance(message, m.Started):
+            self._began(node, message, now_ms)
         elif isinstance(message, m.StepEnded):
             self._step_ended(node, message, now_ms)
         elif isinstance(message, m.SignalDone):
@@ -145,8 +172,6 @@ class NodeSessions:
                 reactor.propose(e.SignalSettled(now_ms, message.signal_id, node))
         elif isinstance(message, m.UsageReport):
             reactor.requests.steps.usage_reported(node, message)
-        elif isinstance(message, m.Ping):
-            reactor.world.send(node, message)
         elif isinstance(message, m.Ping):
             reactor.world.send(node, m.Ping(now_ms))
         elif isinstance(message, m.NodeLoad):
