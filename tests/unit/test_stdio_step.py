@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -426,6 +427,48 @@ def test_a_step_without_a_client_cannot_be_attached_to(bench):
     b = bench({"stdout": "none", "stderr": "none", "stdin": "none"}, with_client=False)
     with pytest.raises(ValueError, match="nothing to attach"):
         b.io.attach("unix:@x", b"k")
+
+
+def test_over_tcp_it_dials_again_after_a_loss_and_takes_up_where_it_was(bench):
+    """The client here is written by hand: it takes 100,000 bytes, hangs up, and asks for the rest on the next connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    b = bench({"address": f"tcp:127.0.0.1:{listener.getsockname()[1]}", "key": b"secret", "stdin": "none"}, with_client=False)
+    b.python(0, "import os\nfor n in range(64): os.write(1, bytes([n]) * 8192)")
+    b.run()
+    received, frames, connections = 0, [], 0
+    while not b.io.finished():
+        b.until(lambda: select.select([listener], [], [], 0)[0] or b.io.finished(), "a connection")
+        if b.io.finished():
+            break
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        connections += 1
+        inbox = stdio.Inbox(at_client=True)
+        greeted, taken = False, 0
+        end = time.monotonic() + DEADLINE_S
+        while not b.io.finished() and (connections > 1 or taken < 100_000):
+            assert time.monotonic() < end
+            b.turn(1)
+            try:
+                data = connection.recv(10_000)
+            except BlockingIOError:
+                continue
+            taken += len(data)
+            for kind, _, payload in inbox.feed(data):
+                if not greeted:
+                    assert stdio.parse_hello(payload)[:2] == ("n1", b"secret")
+                    connection.sendall(stdio.welcome(received))
+                    greeted = True
+                    continue
+                received += stdio.HEADER_BYTES + len(payload)
+                frames.append((kind, payload))
+                if kind == stdio.FINISHED:
+                    connection.sendall(stdio.ack(received))
+        connection.close()
+    listener.close()
+    assert connections == 2
+    assert b"".join(payload for kind, payload in frames if kind == stdio.OUT) == b"".join(bytes([n]) * 8192 for n in range(64))
+    assert [kind for kind, _ in frames].count(stdio.EXIT) == 1
 
 
 def test_the_client_closes_a_dialler_with_another_key(bench):
