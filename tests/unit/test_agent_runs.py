@@ -23,9 +23,7 @@ def node():
 
 
 def test_exit_code_output_arguments_and_environment(node):
-    script = (
-        '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT pid=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
-    )
+    script = '#!/bin/bash\necho "out $1 $SLURM_JOB_ID $SLURMD_NODENAME $ENVIRONMENT pid=$$ $TMPDIR"; echo err >&2; pwd; exit 3\n'
     record = node.run(1, script, argv=("an arg",))
     assert record.wait_status == 3 << 8 and record.cause == ""
     lines = node.read("1.out").splitlines()

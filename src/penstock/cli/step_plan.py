@@ -40,7 +40,7 @@ STEP_FIELDS = (
     ),
 )
 NOT_FOR_ALLOCATIONS = ("std_out", "std_err", "std_in", "open_mode", "export")
-OF_THE_JOB = ("mem", "mem_per_cpu", "gres", "gpus", "gpus_per_node")
+OF_THE_JOB = ("mem", "mem_per_cpu", "mem_per_gpu", "cpus_per_gpu", "gres", "gpus", "gpus_per_node")
 """Options that a step takes from the command line only."""
 DISTRIBUTIONS = ("*", "block", "cyclic")
 WAIT_MAX_S = 65533
