@@ -19,7 +19,6 @@ from penstock.cli.table import (
     write,
 )
 from penstock.spec import fields_sinfo as known
-from penstock.spec.errors import SpecError
 from penstock.spec.options import FROM_ENVIRONMENT
 from penstock.spec.options_view import SINFO
 from penstock.spec.outputfmt import header_line, parse_letters, parse_long, template
@@ -109,6 +108,7 @@ def _default_sort(given: Options) -> str:
 def _check_states(words: Sequence[str]) -> None:
     if not words:
         return
+    from penstock.spec.errors import SpecError
     from penstock.spec.states import NODE_BASES, NODE_FLAGS, parse_node_state
 
     for word in words:

@@ -22,7 +22,6 @@ from penstock.cli.table import (
     words_of,
 )
 from penstock.spec import fields_squeue as known
-from penstock.spec.errors import SpecError
 from penstock.spec.options import FROM_ENVIRONMENT
 from penstock.spec.options_view import SQUEUE
 from penstock.spec.outputfmt import header_line, parse_letters, parse_long, template
@@ -125,6 +124,7 @@ def _default_sort(given: Options) -> str:
 def _check_states(words: Sequence[str]) -> None:
     if not words:
         return
+    from penstock.spec.errors import SpecError
     from penstock.spec.states import JOB_BASES, JOB_FLAGS, parse_job_state
 
     for word in words:

@@ -11,7 +11,6 @@ import sys
 import time
 
 from penstock.spec import options
-from penstock.spec.errors import SpecError
 from penstock.spec.options import InvalidOption
 from penstock.spec.outputfmt import TIME, cut_with_plus, field_header, field_template, parsable_template, time_shower
 from penstock.wire import lite
@@ -50,9 +49,6 @@ def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequen
     except Failed as error:
         complain(*error.lines)
         return error.status
-    except SpecError as error:
-        complain(f"{program}: error: {error}")
-        return 1
     except lite.Unreachable as error:
         if error.detail:
             complain(f"{program}: error: {error.detail}")
@@ -63,7 +59,7 @@ def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequen
             complain(f"{program}: error: {error.detail}")
         complain(f"{f'{program}: error' if error.number == BAD_ARGUMENT else load}: {error.text}")
         return 1
-    except ValueError as error:
+    except ValueError as error:  # SpecError is one
         complain(f"{program}: error: {error}")
         return 1
     except BrokenPipeError:

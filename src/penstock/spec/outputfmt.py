@@ -15,8 +15,6 @@ Assumes nothing about where values come from; imported by commands, so it import
 
 from __future__ import annotations
 
-from penstock.spec.errors import SpecError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,13 +63,13 @@ def parse_letters(text: str, letters: Mapping[str, str], fields: Mapping[str, tu
         width = _width(rest[start:at], text)
         letter = rest[at : at + 1]
         if letter not in letters or not letter:
-            raise SpecError(f"Invalid job format specification: {letter or '%'}")
+            raise _refusal(f"Invalid job format specification: {letter or '%'}")
         suffix, percent, following = rest[at + 1 :].partition("%")
         header, kind = fields[letters[letter]]
         columns.append(Column(letters[letter], header, width, right, kind=kind, suffix=suffix))
         rest = following
     if not columns:
-        raise SpecError(f"Invalid format specification: {text[:64]!r} has no %field")
+        raise _refusal(f"Invalid format specification: {text[:64]!r} has no %field")
     return prefix, columns
 
 
@@ -86,18 +84,18 @@ def parse_long(text: str, names: Mapping[str, str], fields: Mapping[str, tuple[s
         field = names.get(name.strip().lower())
         if field is None:
             near = _nearest(name.strip().lower(), names)
-            raise SpecError(f"Invalid job format specification: {name}" + (f" (the nearest known field is {near})" if near else ""))
+            raise _refusal(f"Invalid job format specification: {name}" + (f" (the nearest known field is {near})" if near else ""))
         right = rest[:1] == "."
         at = start = int(right)
         while at < len(rest) and rest[at].isdigit():
             at += 1
         width = _width(rest[start:at], token) if at > start else LONG_WIDTH
         if colon and not rest:
-            raise SpecError(f"Invalid job format specification: {token} (a width has to follow the colon)")
+            raise _refusal(f"Invalid job format specification: {token} (a width has to follow the colon)")
         header, kind = fields[field]
         columns.append(Column(field, header, width, right, kind=kind, suffix=rest[at:]))
     if not columns:
-        raise SpecError("Invalid format specification: it names no field")
+        raise _refusal("Invalid format specification: it names no field")
     return columns
 
 
@@ -120,7 +118,7 @@ def parse_fields(text: str, table: Mapping[str, tuple[str, int]], program: str) 
             found = next((key for key in table if key.startswith(wanted)), "")
             if not found:
                 near = _nearest(wanted, table)
-                raise SpecError(f'Invalid field requested: "{name}"' + (f" (the nearest known field is {table[near][0]})" if near else ""))
+                raise _refusal(f'Invalid field requested: "{name}"' + (f" (the nearest known field is {table[near][0]})" if near else ""))
             wanted = found
         header, width = table[wanted]
         if percent:
@@ -130,7 +128,7 @@ def parse_fields(text: str, table: Mapping[str, tuple[str, int]], program: str) 
                 width = -given if sign else given
         columns.append(_field(wanted, header, width))
     if not columns:
-        raise SpecError("Invalid field list: it names no field")
+        raise _refusal("Invalid field list: it names no field")
     return columns
 
 
@@ -208,6 +206,13 @@ def fill_times(text: str, show: Callable[[str], str]) -> str:
     return "".join(parts)
 
 
+def _refusal(text: str) -> ValueError:
+    """A SpecError; its module is read only when there is something to refuse."""
+    from penstock.spec.errors import SpecError
+
+    return SpecError(text)
+
+
 def _field(key: str, header: str, width: int) -> Column:
     return Column(key, header, abs(width), width > 0)
 
@@ -225,13 +230,13 @@ def _width(digits: str, token: str) -> int:
     if not digits:
         return 0
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or int(digits) > WIDTH_MAX:
-        raise SpecError(f"Invalid field width in {token[:64]!r}: a number up to {WIDTH_MAX} is allowed")
+        raise _refusal(f"Invalid field width in {token[:64]!r}: a number up to {WIDTH_MAX} is allowed")
     return int(digits)
 
 
 def _check_length(text: str) -> None:
     if len(text) > FORMAT_MAX:
-        raise SpecError(f"format string of {len(text)} characters is longer than the {FORMAT_MAX} allowed")
+        raise _refusal(f"format string of {len(text)} characters is longer than the {FORMAT_MAX} allowed")
 
 
 def _tokens(text: str) -> list[str]:
