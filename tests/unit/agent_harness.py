@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 
+from penstock.agent.cgroups import remove_groups
 from penstock.wire import messages
 from penstock.wire.messages import AckEnded, Assign, Deframer, Ended, Hello, LaunchStep, StepEnded, TaskIo, Welcome, frame
 
@@ -88,6 +90,10 @@ class Node:
                 except ProcessLookupError:
                     pass
             time.sleep(0.01)
+        with contextlib.suppress(FileNotFoundError):
+            for berth in os.listdir(f"{self.dir}/nodes/n1/berths"):
+                with contextlib.suppress(OSError), open(f"{self.dir}/nodes/n1/berths/{berth}/groups", encoding="utf-8") as file:
+                    remove_groups(tuple(file.read().split("\n")))
 
     # --- daemons
 

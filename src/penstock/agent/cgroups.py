@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 PREFIX = "penstock-"
+REMOVE_TRIES = 5
+REMOVE_PAUSE_S = 0.02
 MEMORY_FILES = {1: ("memory.max_usage_in_bytes", "memory.oom_control"), 2: ("memory.peak", "memory.events")}
 """By version: where the peak is read and reset, where OOM kills are counted."""
 
@@ -196,8 +199,15 @@ class RunGroups:
 
 
 def remove_groups(paths: tuple[str, ...]) -> None:
-    """Remove the empty groups of a dead shepherd; only folders that can be ours."""
+    """Remove the groups of a dead shepherd; only folders that can be ours. The kernel may need a moment after the last process."""
     for folder in paths:
-        if os.path.basename(folder).startswith(PREFIX):
-            with contextlib.suppress(OSError):
+        if not os.path.basename(folder).startswith(PREFIX):
+            continue
+        for _ in range(REMOVE_TRIES):
+            try:
                 os.rmdir(folder)
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(REMOVE_PAUSE_S)

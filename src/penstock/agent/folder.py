@@ -15,6 +15,7 @@ as a run that was lost: it may have run.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -23,12 +24,15 @@ import zlib
 
 import msgspec
 
+from penstock.agent.cgroups import remove_groups
 from penstock.wire.messages import ExitRecord
 
 BLOCK_BYTES = 4096
 MAX_DETAIL = 1024
 """Characters of `detail` that fit a block together with everything else."""
 BYTES_PER_TASK = 16
+HIDDEN_S = 60
+"""A berth that was never finished is removed after this time."""
 
 RunKey = tuple[int, int]
 EMPTY = bytes(8)
@@ -96,15 +100,26 @@ class Berth:
         self.jobs = f"{node_dir}/jobs"
         self.name = f"{os.getpid()}.{time.time_ns()}"
         self.path = f"{node_dir}/berths/{self.name}"
-        os.mkdir(self.path, 0o711)
-        self._record = os.open(f"{self.path}/record", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Locked before anybody can see it: an unlocked berth without a run is taken for a dead one's and removed.
+        hidden = f"{node_dir}/berths/.{self.name}"
+        os.mkdir(hidden, 0o711)
+        self._record = os.open(f"{hidden}/record", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.pwrite(self._record, bytes(2 * BLOCK_BYTES), 0)
         os.fsync(self._record)
-        fcntl.flock(self._record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(hidden, self.path)
+        self._groups: tuple[str, ...] = ()
         self.key: RunKey | None = None
         self._steps: dict[int, int] = {}
         self._script = b""
         self._script_state: tuple[int, int] | None = None
+
+    def note_groups(self, paths: tuple[str, ...]) -> None:
+        """Write down the control groups of this shepherd, for whoever removes the berth."""
+        if paths != self._groups:
+            self._groups = paths
+            with open(f"{self.path}/groups", "w", encoding="utf-8") as file:
+                file.write("\n".join(paths))
 
     def claim(self, key: RunKey) -> bool:
         """Make this run ours; False if somebody owns it or owned it."""
@@ -312,19 +327,29 @@ def forget(node_dir: str, key: RunKey) -> None:
     try:
         if found.locked:
             return
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{node_dir}/jobs/{run_name(key)}")
-        except FileNotFoundError:
-            pass
-        shutil.rmtree(found.berth, ignore_errors=True)
+        _remove(found.berth)
     finally:
         found.close()
 
 
+def _remove(berth: str) -> None:
+    """Remove a berth of the dead, with its control groups."""
+    with contextlib.suppress(OSError), open(f"{berth}/groups", encoding="utf-8") as file:
+        remove_groups(tuple(file.read().split("\n")))
+    shutil.rmtree(berth, ignore_errors=True)
+
+
 def sweep_berths(node_dir: str) -> None:
-    """Remove berths that no shepherd holds and no run names (a shepherd that died idle)."""
+    """Remove berths that no shepherd holds and no run names (a shepherd died idle)."""
     for name in os.listdir(f"{node_dir}/berths"):
         path = f"{node_dir}/berths/{name}"
+        if name.startswith("."):
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > HIDDEN_S:
+                    shutil.rmtree(path, ignore_errors=True)
+            continue
         try:
             fd = os.open(f"{path}/record", os.O_RDWR)
         except OSError:
@@ -332,7 +357,7 @@ def sweep_berths(node_dir: str) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.pread(fd, 4, 0) == bytes(4) and os.pread(fd, 4, BLOCK_BYTES) == bytes(4):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
         except BlockingIOError:
             pass
         finally:

@@ -132,8 +132,8 @@ class ShepherdStream(Stream):
         self.owner.handle(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.owner.shepherds.pop(self.number, None)
-        self.owner.handle(ShepherdDown(self.number))
+        if self.owner.shepherds.pop(self.number, None) is not None:
+            self.owner.shepherd_left(self.number)
 
 
 class LauncherStream(Stream):
@@ -292,6 +292,12 @@ class Service:
         self.shepherds[stream.number] = stream
         stream.send(encode(self._setup()))
         return True
+
+    def shepherd_left(self, number: int) -> None:
+        """Its connection ended: a run it owned is looked after, a berth it left empty is removed."""
+        self.handle(ShepherdDown(number))
+        if not self._stop.is_set():
+            self._threads.submit(folder.sweep_berths, self.node_dir)
 
     def _send_shepherd(self, command: SendShepherd) -> None:
         stream = self.shepherds.get(command.shepherd)

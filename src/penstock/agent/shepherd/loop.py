@@ -55,6 +55,7 @@ class Shepherd:
         self._boot = folder.boot_id()
         self._berth = folder.Berth(node_dir)
         self._groups = RunGroups(hierarchies, self._berth.name)
+        self._berth.note_groups(self._groups.paths)
         self._setup: Setup | None = None
         self._identity: Identity | None = None
         self._run: Run | None = None
@@ -272,6 +273,7 @@ class Shepherd:
             self._identity = Identity(assign.user, assign.uid, assign.gid)
         self._title(f"{assign.job_id}")
         self._groups.reset(assign.memory_mib)
+        self._berth.note_groups(self._groups.paths)
         self._run = Run(assign, self._identity, setup=self._setup, berth=self._berth, groups=self._groups, boot=self._boot, send=self._send)
         self._run.start()
         self._send(Started(*key, self._run.pid))
