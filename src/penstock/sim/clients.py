@@ -258,7 +258,7 @@ class Clients:
             self.ask(ROOT, op, {"jobs": [name]})
 
     def tidy(self) -> None:
-        """The administrator after the storm: what was suspended goes on, nodes come back."""
+        """The administrator after the storm: what was suspended goes on, drained nodes come back."""
         controller = self.simulation.controller
         if controller is not None:
             state = controller.reactor.state
@@ -266,5 +266,5 @@ class Clients:
                 if job.suspend_ms:
                     self.ask(ROOT, "resume", {"jobs": [str(job.id)]})
             for node in state.nodes.values():
-                if (node.drain or node.down) and node.responding:
+                if node.drain:
                     self.ask(ROOT, "update_node", {"nodes": [node.name], "keys": ["State=RESUME"]})

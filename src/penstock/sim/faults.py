@@ -36,7 +36,8 @@ class Faults:
             ("connection cut", 4, self.connection_cut),
             ("node unreachable", 2, self.unreachable),
             ("power cut of a node", 1, self.power_cut),
-            ("disk full", 1, self.disk_full),
+            ("power cut of everything", 1, self.blackout),
+            ("disk full", 2, self.disk_full),
             ("disk slow", 1, self.disk_slow),
             ("clock set", 1, self.clock_set),
         )
@@ -143,6 +144,13 @@ class Faults:
         machine = self.machine()
         machine.power_off()
         self.timeline.after(self.timeline.between(1_000, 30_000), machine.start_agent)
+
+    def blackout(self) -> None:
+        """SIGKILL to all, and not all of the disks' caches survive."""
+        for machine in self.simulation.machines.values():
+            machine.power_off()
+            self.timeline.after(self.timeline.between(1_000, 10_000), machine.start_agent)
+        self.simulation.crash_controller()
 
     # --- disk and clock ---
 

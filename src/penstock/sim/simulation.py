@@ -72,7 +72,7 @@ class Simulation:
             min_job_age_s=random.choice((3, 20, 60)),
             requeue_delay_s=random.randint(1, 8),
             max_batch_requeue=random.randint(1, 5),
-            slurmd_timeout_s=random.randint(15, 50),
+            slurmd_timeout_s=random.choice((4, 8, 20, 40)),
             kill_invalid_depend=random.random() < 0.5,
             job_requeue=random.random() < 0.7,
         )
@@ -190,7 +190,7 @@ def simulate(seed: int, parts: Parts | None = None) -> Report:
         failure = f"{type(error).__name__}: {error}" if isinstance(error, Violation) else _with_place(error)
     timeline = simulation.timeline
     return Report(
-        seed, timeline.events, simulation.checks.counts, simulation.faults, failure, timeline.lines() if failure else []
+        seed, timeline.events, simulation.checks.counts, simulation.faults, failure, timeline.lines()
     )
 
 
