@@ -37,6 +37,10 @@ class Failed(Exception):
         self.status = status
 
 
+class PipeClosed(Exception):
+    """Nobody reads the output any more. Not an OSError: those are retried as lost connections while an answer is read."""
+
+
 def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None, load: str) -> int:
     """Runs a command's body. `load` is Slurm's name of the failed call (`slurm_load_jobs error`), put before the controller's text."""
     try:
@@ -62,7 +66,7 @@ def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequen
     except ValueError as error:  # SpecError is one
         complain(f"{program}: error: {error}")
         return 1
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except KeyboardInterrupt:
@@ -180,7 +184,10 @@ def print_raw(request: Mapping[str, object]) -> None:
 
 def write(text: str) -> None:
     """To stdout as bytes: names that are not valid UTF-8 leave as they came."""
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    except BrokenPipeError:
+        raise PipeClosed from None
 
 
 def complain(*lines: str) -> None:
