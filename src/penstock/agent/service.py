@@ -37,6 +37,7 @@ from penstock.agent.events import (
     ForkFailed,
     FromController,
     Inspect,
+    Inspected,
     ReportLoad,
     SaveEpoch,
     SendController,
@@ -270,9 +271,12 @@ class Service:
 
     def _save_epoch(self, epoch: int) -> None:
         path = f"{self.node_dir}/epoch"
-        with open(f"{path}.new", "w", encoding="ascii") as file:
-            file.write(str(epoch))
-        os.replace(f"{path}.new", path)
+        try:
+            with open(f"{path}.new", "w", encoding="ascii") as file:
+                file.write(str(epoch))
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            log.error("the epoch %d could not be kept: %s", epoch, error)
 
     # --- shepherds
 
@@ -379,11 +383,15 @@ class Service:
 
     async def _inspect(self, command: Inspect) -> None:
         loop = asyncio.get_running_loop()
-        event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, False)
-        if event is None:  # lost: what the launcher adopted goes first, then everything that can be found
-            log.warning("run %d.%d lost its shepherd", *command.run)
-            await self._sweep()
-            event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, True)
+        try:
+            event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, False)
+            if event is None:  # lost: what the launcher adopted goes first, then everything that can be found
+                log.warning("run %d.%d lost its shepherd", *command.run)
+                await self._sweep()
+                event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, True)
+        except OSError as error:
+            log.error("run %d.%d cannot be looked after, again in a moment: %s", *command.run, error)
+            event = Inspected(command.run, "locked")
         self.handle(event)
 
     async def _forget(self, command: Forget) -> None:
@@ -417,6 +425,7 @@ def _start_log(path: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    logging.getLogger("asyncio").addHandler(handler)
 
 
 def _warnings(hierarchies: Hierarchies) -> tuple[str, ...]:
