@@ -100,7 +100,7 @@ def launch_step(state: State, job: Job, step: Step, request: StepRequest, enviro
     alloc = step.allocs[rank]
     indices = gpu_indices(state.nodes[alloc.node])
     variables = job_variables(state, job, directory)
-    variables |= step_variables(job, step, request.cpus_per_task or 0, step.name)
+    variables |= step_variables(job, step, request.cpus_per_task or 0)
     variables |= step_node_variables(alloc, rank, indices)
     if request.export:
         variables["SLURM_EXPORT_ENV"] = request.export

@@ -86,7 +86,11 @@ def asked_variables(spec: JobSpec) -> dict[str, str]:
         variables["SLURM_NTASKS_PER_NODE"] = str(request.ntasks_per_node)
     if "cpus_per_task" in asked:
         variables["SLURM_CPUS_PER_TASK"] = str(request.cpus_per_task)
-    if spec.mem_per_node_mib != NOT_GIVEN:
+    if spec.cpus_per_gpu:
+        variables["SLURM_CPUS_PER_GPU"] = str(spec.cpus_per_gpu)
+    if spec.mem_per_gpu_mib:
+        variables["SLURM_MEM_PER_GPU"] = str(spec.mem_per_gpu_mib)
+    elif spec.mem_per_node_mib != NOT_GIVEN:
         variables["SLURM_MEM_PER_NODE"] = str(spec.mem_per_node_mib)
     elif spec.mem_per_cpu_mib != NOT_GIVEN:
         variables["SLURM_MEM_PER_CPU"] = str(spec.mem_per_cpu_mib)
@@ -127,7 +131,7 @@ def batch_variables(job: Job) -> dict[str, str]:
     }
 
 
-def step_variables(job: Job, step: Step, cpus_per_task: int, name: str) -> dict[str, str]:
+def step_variables(job: Job, step: Step, cpus_per_task: int) -> dict[str, str]:
     """Variables of a step that are equal for all its tasks; they are set over the job's."""
     nodelist = hostlist.compress([alloc.node for alloc in step.allocs])
     layout = hostlist.compress_counts([alloc.ntasks for alloc in step.allocs])
@@ -145,7 +149,7 @@ def step_variables(job: Job, step: Step, cpus_per_task: int, name: str) -> dict[
         "SLURM_TASKS_PER_NODE": layout,
         "SLURM_UMASK": f"{job.spec.umask:04o}",
         "SLURM_MPI_TYPE": "none",
-        "SLURM_JOB_NAME": name if job.spec.interactive else job.spec.name,
+        "SLURM_JOB_NAME": job.spec.name,
     }
     if cpus_per_task:
         variables["SLURM_CPUS_PER_TASK"] = str(cpus_per_task)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import CANCELLED, COMPLETED, PENDING, STATE_NAMES, TIMEOUT, Job, State
-from penstock.spec import hostlist, times
+from penstock.engine.state import CANCELLED, COMPLETED, PENDING, STATE_NAMES, TIMEOUT, Job, State, Step
+from penstock.spec import hostlist, jobids, times
 from penstock.wire.messages import Usage
 
 if TYPE_CHECKING:
     from penstock.engine.reactor import Reactor
 
-END_MAIL = {COMPLETED: "Ended", CANCELLED: "Ended", TIMEOUT: "Failed"}
+SIGNAL_WORDS = {9: "Killed", 15: "Terminated"}
+"""As strsignal names the signals that end a step."""
 
 
 class Notes:
@@ -90,12 +91,18 @@ class Notes:
         return hostlist.compress([share.node for share in reservation.shares]) if reservation else ""
 
     def cancel_notice(self, job: Job) -> str:
-        """The line that the batch job's log gets when the controller ends it."""
-        if job.spec.interactive or not job.allocs:
+        """The line that the batch job's log, or its steps, get when the controller ends it."""
+        if not job.allocs:
             return ""
         why = " DUE TO JOB REQUEUE" if job.requeue_after else " DUE to SIGNAL Terminated"
         stamp = times.format_time(job.end_ms // 1000)
         return f"slurmstepd: error: *** JOB {job.id} ON {job.allocs[0].node} CANCELLED AT {stamp}{why} ***"
+
+    def step_notice(self, step: Step, signal: int) -> str:
+        """The line that a cancelled step's client gets from its first node."""
+        stamp = times.format_time(self.now_ms // 1000)
+        where = f"STEP {step.job_id}.{jobids.format_step(step.step_id)} ON {step.allocs[0].node}"
+        return f"slurmstepd: error: *** {where} CANCELLED AT {stamp} DUE to SIGNAL {SIGNAL_WORDS.get(signal, signal)} ***"
 
     # --- mail ---
 

@@ -278,8 +278,10 @@ class NodeSessions:
             self._terminate_step_on(node, job, step_id, signal)
 
     def _terminate_step_on(self, node: str, job: Job, step_id: int, signal: int) -> None:
+        step = self._reactor.state.steps[(job.id, step_id)]
+        notice = self._reactor.notes.step_notice(step, signal) if node == step.allocs[0].node else ""
         wait_s = self._reactor.state.config.kill_wait_s
-        self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", "", wait_s, step_id, signal))
+        self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", notice, wait_s, step_id, signal))
 
     def suspend(self, job: Job, resumed: bool) -> None:
         for node in job.nodes_left:
