@@ -36,10 +36,12 @@ NEWER = frozenset(
         "SLURM_JOB_SEGMENT_SIZE",
         "SLURM_JOB_SLUID",
         "SLURM_JOB_START_TIME",
+        "SLURM_MPI_TYPE",
         "SLURM_OOMKILLSTEP",
         "SLURM_RESTART_COUNT",
         "SLURM_SCRIPT_CONTEXT",
         "SLURM_TRES_PER_TASK",
+        "SLURM_UMASK",
         "SRUN_CPUS_PER_TASK",
         # The oracle's GPUs are plain files, for which Slurm names no device.
         "CUDA_VISIBLE_DEVICES",

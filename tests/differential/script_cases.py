@@ -5,7 +5,8 @@ own, with the cluster's commands on PATH, NODE0 to NODE3 naming the nodes, and t
 exit code, its stdout and stderr, and every file it leaves but those named *.sh. Files named *.env are compared variable by variable.
 
 Cases run side by side, so no outcome may depend on which node was free; a case that asks for a node by name has the flag `exact nodes`.
-With the flag `any order` the lines of each output are sorted before they are compared, because several tasks write. Cases wait for events,
+With the flag `any order` the lines of each output are sorted before they are compared, because several tasks write. With `explained`
+Penstock may say more on stderr than Slurm, but all that Slurm says. Cases wait for events,
 not for time: --wait, a dependent job, a FIFO that the job writes to.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("cases")
-FLAGS = ("exact nodes", "any order")
+FLAGS = ("exact nodes", "any order", "explained")
 
 PRELUDE = r"""
 set -u

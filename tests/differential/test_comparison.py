@@ -55,5 +55,14 @@ def test_a_difference_in_anything_is_seen() -> None:
         assert len(disagreements(slurm, Outcome("0", {other: text for other, text in slurm.texts.items() if other != name}))) == 1
 
 
+def test_an_explanation_may_be_added_but_nothing_left_out() -> None:
+    slurm = Outcome("1", {"stderr": "sbatch: error: a\nsbatch: error: b\n"})
+    more = Outcome("1", {"stderr": "sbatch: error: why\nsbatch: error: a\nsbatch: error: b\n"})
+    less = Outcome("1", {"stderr": "sbatch: error: why\nsbatch: error: b\n"})
+    assert disagreements(slurm, more, explained=True) == []
+    assert disagreements(slurm, more) != []
+    assert disagreements(slurm, less, explained=True) != []
+
+
 def test_differences_on_purpose_name_cases_that_exist() -> None:
     assert set(ON_PURPOSE) <= {case.name for case in CASES}

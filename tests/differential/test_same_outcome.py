@@ -8,11 +8,22 @@ from environments import differences
 from script_cases import CASES
 from two_clusters import Outcome
 
-ON_PURPOSE: dict[str, str] = {}
+ON_PURPOSE: dict[str, str] = {
+    "submission: node name pattern": "%N is the node's name; Slurm, with several nodes on one machine, gives all of them the machine's",
+}
 """Name of a case and why Penstock's outcome is another."""
 
 
-def disagreements(slurm: Outcome, penstock: Outcome) -> list[str]:
+EXPLAINED = {case.name for case in CASES if "explained" in case.flags}
+
+
+def says_all_of(ours: str, theirs: str) -> bool:
+    """Whether all lines of `theirs` are in `ours`, in their order."""
+    lines = iter(ours.splitlines())
+    return all(line in lines for line in theirs.splitlines())
+
+
+def disagreements(slurm: Outcome, penstock: Outcome, explained: bool = False) -> list[str]:
     """One paragraph for each thing that differs."""
     found = []
     if slurm.code != penstock.code:
@@ -23,14 +34,14 @@ def disagreements(slurm: Outcome, penstock: Outcome) -> list[str]:
             found.append(f"{name} is only there in {'Penstock' if theirs is None else 'Slurm'}:\n{ours if theirs is None else theirs}")
         elif name.endswith(".env"):
             found += [f"{name}: {sentence}" for sentence in differences(theirs, ours)]
-        elif theirs != ours:
+        elif theirs != ours and not (explained and name == "stderr" and says_all_of(ours, theirs)):
             found.append(f"{name}:\n--- Slurm\n{theirs}--- Penstock\n{ours}")
     return found
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
 def test_same_outcome(name: str, slurm_outcomes: dict[str, Outcome], penstock_outcomes: dict[str, Outcome]) -> None:
-    found = disagreements(slurm_outcomes[name], penstock_outcomes[name])
+    found = disagreements(slurm_outcomes[name], penstock_outcomes[name], name in EXPLAINED)
     if name in ON_PURPOSE:
         assert found, f"{name} agrees now; take it out of ON_PURPOSE ({ON_PURPOSE[name]})"
     else:
@@ -38,9 +49,5 @@ def test_same_outcome(name: str, slurm_outcomes: dict[str, Outcome], penstock_ou
 
 
 def test_slurm_ends_every_case(slurm_outcomes: dict[str, Outcome]) -> None:
-    """A case that hangs or leaves nothing on the real Slurm proves nothing about Penstock."""
-    assert not [
-        name
-        for name, outcome in slurm_outcomes.items()
-        if "did not end" in outcome.code + outcome.texts["stderr"] or not any(outcome.texts.values())
-    ]
+    """A case that hangs on the real Slurm proves nothing about Penstock."""
+    assert not [name for name, outcome in slurm_outcomes.items() if "did not end" in outcome.code + outcome.texts["stderr"]]

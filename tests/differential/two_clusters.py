@@ -26,7 +26,8 @@ START_LIMIT_S = 120
 KEPT = ("HOME", "USER", "LOGNAME", "LANG", "TMPDIR")
 PASSING = (
     r"(?:srun: (?:Step created for |Force Terminated |Terminating |Job \d+ step creation temporarily disabled)"
-    r"|salloc: Pending job allocation |(?:srun|salloc): job \d+ (?:queued and waiting for|has been allocated) resources)"
+    r"|salloc: (?:Pending job allocation |Job allocation \d+ has been revoked)"
+    r"|(?:srun|salloc): job \d+ (?:queued and waiting for|has been allocated) resources)"
 )
 """Beginning of lines that appear only if something had to be waited for: dropped."""
 SETTINGS = f"""\

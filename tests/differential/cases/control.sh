@@ -33,7 +33,7 @@ id=$(sbatch --parsable -H --wrap true); scontrol update JobId=$id JobName=new Ti
 #### time limits as shown
 for t in 5 1:30 1:00:00 1-0 2-3:04 1-00:00:30; do id=$(sbatch --parsable -H -t $t --wrap true); squeue -h -j $id -o %l; scancel $id; done
 
-#### memory as shown
+#### memory as shown | explained
 for m in 100 1G 1500M 2048K 2.5G; do id=$(sbatch --parsable -H --mem=$m --wrap true) && squeue -h -j $id -o %m && scancel $id; done
 
 #### sizes as shown
@@ -62,4 +62,4 @@ sacct -P -j $id -o JobID,State,ExitCode,AllocCPUS,NTasks,NNodes; sacct -X -n -p 
 id=$(sbatch --parsable --wait -a 0-2 -J arr -o out --wrap 'exit $((SLURM_ARRAY_TASK_ID == 1))'); ended ${id}_2; ended ${id}_1; sacct -X -n -P -j $id -o JobID,State,ExitCode | sort
 
 #### accounting table
-id=$(sbatch --parsable --wait -o out --wrap true); ended $id; sacct -X -j $id -o AllocCPUS,State%6,ExitCode%-8,AllocCPUS%3
+id=$(sbatch --parsable --wait -o out --wrap true); ended $id; sacct -X -j $id -o AllocCPUS%3,State%6,ExitCode%-8

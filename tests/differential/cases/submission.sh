@@ -19,7 +19,7 @@ sbatch --wait -o out --wrap 'echo $SLURM_JOB_NAME ${0##*/} $#; echo "two words"'
 sbatch --wait -o out <<'E'
 #!/bin/bash
 #SBATCH --ntasks=2
-echo $SLURM_JOB_NAME $SLURM_NTASKS
+echo $SLURM_NTASKS
 E
 
 #### arguments of the script
