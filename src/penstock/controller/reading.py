@@ -20,7 +20,7 @@ from penstock.engine.step_requests import QUERIES_PER_ASK
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.jobids import parse_job_id
-from penstock.store.base import BlobMissing, Store
+from penstock.store.base import BlobMissing, JobQuery, Store
 
 if TYPE_CHECKING:
     from penstock.controller.clients import Client
@@ -83,7 +83,7 @@ class Reading:
     def _batch_script(self, client: Client, fields: Fields) -> Iterator[bytes]:
         """The script of a job as it was submitted: the owner's and root's to see."""
         job_id = parse_job_id(str(fields["job"])).job_id
-        job = self._reactor.state.jobs.get(job_id)
+        job = self._reactor.state.jobs.get(job_id) or next(iter(self._accounts.jobs(JobQuery(ids=(job_id,)))), None)
         if job is None:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID)
         may(client.caller, job)

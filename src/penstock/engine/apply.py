@@ -264,7 +264,7 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
         return
     how = job.requeue_after
     steps = [step for key, step in state.steps.items() if key[0] == job.id]
-    changes.history.append((msgspec.structs.replace(job, requeue_after=""), steps, True))
+    changes.history.append((msgspec.structs.replace(job), steps, True))
     for step in steps:
         del state.steps[(job.id, step.step_id)]
         changes.steps[(job.id, step.step_id)] = None

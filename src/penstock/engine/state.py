@@ -79,6 +79,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     command: str = ""
     submit_line: str = ""
     alloc_node: str = ""
+    alloc_sid: int = 0
     std_in: str = ""
     std_out: str = ""
     std_err: str = ""

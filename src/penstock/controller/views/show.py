@@ -103,7 +103,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         f"StartTime={marked_time(start)} EndTime={marked_time(end)} Deadline={marked_time(spec.deadline_ms, 'N/A')}",
         f"SuspendTime={marked_time(job.suspend_ms, 'None')} SecsPreSuspend={_before_suspension(job)} "
         f"LastSchedEval={marked_time(notes.now_ms if waiting else job.start_ms)} Scheduler=Backfill",
-        f"Partition={clean(facts.partition_text(job))} AllocNode:Sid={clean(spec.alloc_node) or 'N/A'}:0",
+        f"Partition={clean(facts.partition_text(job))} AllocNode:Sid={clean(spec.alloc_node) or 'N/A'}:{spec.alloc_sid}",
         f"ReqNodeList={hostlist.compress(request.required_nodes) or '(null)'} "
         f"ExcNodeList={hostlist.compress(request.excluded_nodes) or '(null)'}",
         f"NodeList={facts.nodes_of(job.allocs)}" + (f" SchedNodeList={sched}" if waiting and (sched := notes.sched_nodes(job.id)) else ""),
