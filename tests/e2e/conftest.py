@@ -66,6 +66,10 @@ class Cluster:
         """Until every record of the job is in one of the states."""
         return wait_for(lambda: (text := self.state(job)) and set(text.split("\n")) <= set(states) and text, f"{job} in {states}")
 
+    def field(self, job: str, name: str, *words: str) -> str:
+        """One sacct field of the job itself."""
+        return self.run("sacct", "-n", "-X", "-P", *words, "-o", name, "-j", job).strip()
+
     def wait_file(self, name: str, content: str = "") -> str:
         """Until the file exists with this text in it."""
         path = self.work / name
@@ -83,17 +87,33 @@ def wait_for(condition: Callable[[], object], what: str, limit_s: float = WAIT_L
     pytest.fail(f"waited {limit_s:.0f} s in vain for {what}")
 
 
+def processes_of(cluster: Cluster, job: str) -> list[str]:
+    """Command lines of the living processes that carry the job's id in the environment they were started with."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            environment = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+            if f"SLURM_JOB_ID={job}".encode() in environment and f"PENSTOCK_DIR={cluster.folder}".encode() in environment:
+                found.append(Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found
+
+
 def pause() -> None:
     """Between two looks at a condition; nothing is assumed to have happened meanwhile."""
     subprocess.run(["sleep", "0.05"], check=True)
 
 
 @contextlib.contextmanager
-def running(folder: Path, *options: str) -> Iterator[Cluster]:
+def running(folder: Path, *options: str, slurm_conf: str = "") -> Iterator[Cluster]:
     """A cluster for the duration of a block."""
     work = folder / "work"
     work.mkdir(parents=True)
     cluster = Cluster(folder / "cluster", work, options)
+    if slurm_conf:
+        cluster.folder.mkdir()
+        (cluster.folder / "slurm.conf").write_text(slurm_conf)
     cluster.up()
     try:
         yield cluster
@@ -104,8 +124,51 @@ def running(folder: Path, *options: str) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+IMPATIENT = """
+ClusterName=impatient
+SlurmctldHost=localhost
+KillWait=1
+SchedulerParameters=requeue_delay=1
+NodeName=node[0-1] NodeHostname=localhost CPUs=8 RealMemory=4096
+PartitionName=main Nodes=ALL Default=YES
+"""
+
+
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes of 8 CPUs on which SIGKILL follows SIGTERM after a second, and a requeued job starts again after one."""
+    with running(tmp_path_factory.mktemp("e2e") / "impatient", slurm_conf=IMPATIENT) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of 4 CPUs, shared by the tests that only run jobs."""
     with running(tmp_path_factory.mktemp("e2e") / "shared", "--nodes", "2", "--cpus", "4", "--memory", "4G", "--gpus", "h100:2") as made:
+        yield made
+
+
+MAIL_PROGRAM = """#!/bin/sh
+echo "$2 to $3" >> {file}
+"""
+SLURM_CONF = """\
+ClusterName=configured
+GresTypes=gpu
+SchedulerParameters=requeue_delay=1
+MailProg={mail}
+NodeName=node0 NodeHostname=localhost CPUs=4 RealMemory=4096 Gres=gpu:h100:2 Feature=left,fast
+NodeName=node1 NodeHostname=localhost CPUs=4 RealMemory=4096 Gres=gpu:h100:2 Feature=right,fast
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
+PartitionName=short Nodes=ALL MaxTime=10
+"""
+
+
+@pytest.fixture(scope="session")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes from a slurm.conf: features, two partitions, a mail program that writes to work/mail, requeued jobs that wait 1 s."""
+    folder = tmp_path_factory.mktemp("e2e")
+    mail = folder / "mail.sh"
+    mail.write_text(MAIL_PROGRAM.format(file=folder / "configured" / "work" / "mail"))
+    mail.chmod(0o755)
+    with running(folder / "configured", slurm_conf=SLURM_CONF.format(mail=mail)) as made:
         yield made

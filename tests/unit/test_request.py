@@ -111,7 +111,7 @@ def test_node_lists(tmp_path):
     assert requested("-w", str(file)) == {"nodelist": "n1,n2,n3"}
     for value in ("n[1-3", "n[0-99999999]"):
         assert refused("-w", value)[0][-1] == "Batch job submission failed: Invalid node name specified"
-    assert "Unable to read the node file /nonexistent/f" in refused("-F", "/nonexistent/f")[0][0]
+    assert f"Unable to read the node file {file}.gone" in refused("-F", f"{file}.gone")[0][0]
 
 
 def test_time_limits():

@@ -62,6 +62,10 @@ class StepPlan:
     def __init__(self, options: Options, words: Sequence[str], arguments: Sequence[str], now_s: int, *, in_allocation: bool) -> None:
         if in_allocation:
             _forget_the_job(options)
+            for key in ("cpus_per_gpu", "mem_per_gpu"):
+                if key in options:
+                    name = key.replace("_", "-")
+                    raise fail(PROGRAM, [f"--{name} is for jobs; a step has the job's CPUs and memory, or what -c and --mem name"], 1)
         request = build(options, PROGRAM, now_s)
         request.update(describe_submitter(options, PROGRAM, arguments))
         self.warnings: list[str] = []

@@ -15,6 +15,7 @@ from penstock.core.plan import Reason, Share
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.engine.apply import Changes
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
+from penstock.spec import hostlist
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
 
@@ -22,6 +23,12 @@ K = TypeVar("K", int, tuple[int, str])
 
 FOREVER_S = 1 << 40
 """The end of a job without a time limit, in the planner's seconds: far beyond any window."""
+
+
+NODE_PREFIX_BYTES = 256
+"""Longer prefixes of node names are ranked by their length first."""
+NODE_NUMBER_BYTES = 16
+"""Enough for the digits that a hostlist counts with (hostlist.MAX_DIGITS)."""
 
 
 class Indexes:
@@ -34,7 +41,6 @@ class Indexes:
         "_columns_running",
         "_extra",
         "_held_by",
-        "_node_order",
         "_seen_parents",
         "_throttled",
         "active_elements",
@@ -96,7 +102,6 @@ class Indexes:
         self._columns_running: dict[int, tuple[int, tuple[Share, ...]]] = {}
         self._columns_node: dict[str, NodeRecord] = {}
         self._held_by: dict[int, tuple[NodeAlloc, ...]] = {}
-        self._node_order: dict[str, int] = {}
         everything = Changes()
         everything.config = True
         everything.nodes = dict.fromkeys(state.nodes)
@@ -136,8 +141,7 @@ class Indexes:
             if self._columns_node.pop(name, None):
                 self.columns.remove_node(name)
             return
-        index = self._node_order.setdefault(name, len(self._node_order))
-        record = NodeRecord(name, index, node.cpus, node.memory_mib, gres_of(node), node.schedulable, node.weight, node.features)
+        record = NodeRecord(name, node_rank(name), node.cpus, node.memory_mib, gres_of(node), node.schedulable, node.weight, node.features)
         if self._columns_node.get(name) != record:
             self._columns_node[name] = record
             self.feasible.clear()
@@ -361,6 +365,13 @@ def _keep(index: dict[K, dict[int, None]], key: K, job_id: int, wanted: bool) ->
 def pool_of(gpu_type: str) -> str:
     """The planner's pool of a GPU type."""
     return f"gpu:{gpu_type}" if gpu_type else "gpu"
+
+
+def node_rank(name: str) -> int:
+    """A number that sorts as the names do in a hostlist: ranks of a job's nodes do not depend on who registered first."""
+    prefix, digits, number = hostlist.sort_key(name)
+    fixed = bytes((digits,)) + number.to_bytes(NODE_NUMBER_BYTES, "big")
+    return int.from_bytes(prefix.encode("utf-8", "replace").ljust(NODE_PREFIX_BYTES, b"\0") + fixed, "big")
 
 
 def gres_of(node: Node) -> tuple[tuple[str, int], ...]:

@@ -32,6 +32,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     ntasks_per_node: int | None = None
     mem_per_node_mib: int | None = None
     mem_per_cpu_mib: int | None = None
+    cpus_per_gpu: int | None = None
+    mem_per_gpu_mib: int | None = None
     gres: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     gpus_per_node: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     std_in: str = ""
     open_mode: str = ""
     work_dir: str = ""
+    submit_dir: str = ""
     command: str = ""
     argv: tuple[str, ...] = ()
     mail_type: tuple[str, ...] = ()
@@ -83,6 +86,8 @@ BOUNDS = {
     "ntasks_per_node": (1, COUNT_MAX),
     "mem_per_node_mib": (0, MEMORY_MAX_MIB),
     "mem_per_cpu_mib": (0, MEMORY_MAX_MIB),
+    "cpus_per_gpu": (1, COUNT_MAX),
+    "mem_per_gpu_mib": (1, MEMORY_MAX_MIB),
     "time_limit_s": (0, TIME_MAX_S),
     "time_min_s": (0, TIME_MAX_S),
     "begin_s": (0, 2**40),

@@ -10,10 +10,10 @@ import msgspec
 
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
-from penstock.core.request import WHOLE_NODE, Request
+from penstock.core.request import WHOLE_NODE, Request, gres_name
 from penstock.engine import events as e
 from penstock.engine.dependencies import resolve
-from penstock.engine.indexes import Indexes
+from penstock.engine.indexes import Indexes, gres_of
 from penstock.engine.request import SubmitRequest, refusal
 from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
 from penstock.spec import arrays, hostlist
@@ -31,6 +31,9 @@ ASKED_KEYS = (
     *("ntasks", "cpus_per_task", "ntasks_per_node", "nodes_min", "mem_per_node_mib", "mem_per_cpu_mib"),
     *("gpus", "gpus_per_node", "gpus_per_task", "gres", "exclusive", "time_limit_s"),
 )
+
+FEATURE_OPERATORS = frozenset("|[]()*!, ")
+"""What --constraint may hold in Slurm beside names and `&`."""
 
 
 class Caller:
@@ -90,6 +93,7 @@ def submit(
         request=resources,
         time_limit_s=time_limit_s,
         work_dir=request.work_dir or "/",
+        submit_dir=request.submit_dir,
         account=request.account,
         qos=request.qos,
         wckey=request.wckey,
@@ -102,6 +106,7 @@ def submit(
         command=request.command,
         submit_line=request.submit_line,
         alloc_node=request.alloc_node,
+        alloc_sid=request.alloc_sid,
         std_in=request.std_in,
         std_out=request.std_out,
         std_err=request.std_err,
@@ -131,6 +136,8 @@ def submit(
         gpus_per_task=",".join(request.gpus_per_task),
         mem_per_node_mib=NOT_GIVEN if request.mem_per_node_mib is None else request.mem_per_node_mib,
         mem_per_cpu_mib=NOT_GIVEN if request.mem_per_cpu_mib is None else request.mem_per_cpu_mib,
+        cpus_per_gpu=request.cpus_per_gpu or 0,
+        mem_per_gpu_mib=request.mem_per_gpu_mib or 0,
         open_mode=request.open_mode,
         immediate_s=request.immediate_s or 0,
     )
@@ -204,7 +211,17 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
     elif request.nodes_min is not None and ntasks < nodes_min:
         nodes_min = ntasks
         nodes_max = max(ntasks, nodes_max) if nodes_max else ntasks
+    cpus_per_task = request.cpus_per_task or 1
     per_node_mib, per_cpu_mib = request.mem_per_node_mib, request.mem_per_cpu_mib
+    if request.cpus_per_gpu or request.mem_per_gpu_mib:
+        gpus = gpus_together(request, gpus_total, nodes_min if nodes_min == nodes_max else 0)
+        if request.cpus_per_gpu:
+            on_node = 1 if request.gpus_per_task else per_node or -(-max(ntasks, nodes_min) // nodes_min)
+            cpus_per_task = -(-request.cpus_per_gpu * gpus // on_node)
+        if request.mem_per_gpu_mib and request.gpus_per_task:
+            per_cpu_mib = -(-request.mem_per_gpu_mib * gpus // cpus_per_task)
+        elif request.mem_per_gpu_mib:
+            per_node_mib = request.mem_per_gpu_mib * gpus
     if per_node_mib is None and per_cpu_mib is None:
         per_node_mib, per_cpu_mib = default_memory(state, partitions)
     if per_node_mib == 0 or (per_cpu_mib == 0 and per_node_mib is None):
@@ -214,7 +231,7 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             nodes_min=nodes_min,
             nodes_max=nodes_max,
             ntasks=ntasks,
-            cpus_per_task=request.cpus_per_task or 1,
+            cpus_per_task=cpus_per_task,
             ntasks_per_node=per_node,
             memory_per_node_mib=per_node_mib or 0,
             memory_per_cpu_mib=per_cpu_mib or 0,
@@ -224,7 +241,7 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             exclusive=request.exclusive,
             required_nodes=node_names(state, request.nodelist),
             excluded_nodes=node_names(state, request.exclude),
-            features=tuple(sorted(set(request.constraint.split("&")))) if request.constraint else (),
+            features=feature_names(request.constraint),
         )
     except ValueError as error:
         raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
@@ -266,6 +283,32 @@ def merge_counts(first: tuple[tuple[str, int], ...], second: tuple[tuple[str, in
     return tuple(sorted(first + second))
 
 
+def gpus_together(request: SubmitRequest, total: tuple[tuple[str, int], ...], nodes: int) -> int:
+    """GPUs of one task with --gpus-per-task, else of one node: what --cpus-per-gpu and --mem-per-gpu multiply. `nodes` is the number of
+    nodes, 0 where it is the scheduler's choice; then --gpus does not say how many a node has, and the request is refused."""
+    for counts in (request.gpus_per_task, (*request.gres, *request.gpus_per_node)):
+        gpus = sum(count for key, count in gres_counts(counts) if gres_name(key) == "gpu")
+        if gpus:
+            return gpus
+    gpus = sum(count for _, count in total)
+    if gpus and nodes and gpus % nodes == 0:
+        return gpus // nodes
+    lacking = "--gpus that divide by the number of nodes (-N)" if gpus else "--gpus"
+    text = f"--cpus-per-gpu and --mem-per-gpu need --gpus-per-node, --gpus-per-task, --gres=gpu or {lacking}"
+    raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
+
+
+def feature_names(text: str) -> tuple[str, ...]:
+    """The names of `--constraint=a&b`; the other operators are refused, not misread as part of a name."""
+    if not text:
+        return ()
+    names = text.split("&")
+    if not all(names) or any(set(name) & FEATURE_OPERATORS for name in names):
+        detail = f"--constraint={text[:64]}: only feature names joined by & are supported by this version of Penstock"
+        raise SlurmError(err.ESLURM_INVALID_FEATURE, detail=detail)
+    return tuple(dict.fromkeys(names))
+
+
 def node_names(state: State, text: str) -> tuple[str, ...]:
     """Names of a hostlist; ESLURM_INVALID_NODE_NAME for one that is not configured."""
     if not text:
@@ -294,14 +337,16 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     reason = first
     if reason is None or reason.word == "PartitionNodeLimit":
         return
-    code = {
-        "memory_mib": err.ESLURM_INVALID_TASK_MEMORY,
-        "cpus": err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE,
-        "features": err.ESLURM_INVALID_FEATURE,
-    }.get(reason.what, err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
+    code = err.ESLURM_INVALID_FEATURE if reason.what == "features" else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
+    detail = reason.sentence()
+    if reason.what == "memory_mib":
+        detail = f"Memory specification can not be satisfied: {reason.asked} MiB asked, {reason.most} MiB is the most there can be"
+    wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
+    if wanted - {gres_name(pool) for node in state.nodes.values() for pool, _ in gres_of(node)}:
+        code = err.ESLURM_INVALID_GRES
     if request.required_nodes and reason.what in ("partition", "nodelist"):
         code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
-    raise SlurmError(code, detail=reason.sentence())
+    raise SlurmError(code, detail=detail)
 
 
 def _never_fits(indexes: Indexes, partition: str, request: Request) -> Reason | None:

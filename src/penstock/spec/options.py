@@ -73,7 +73,7 @@ NEUTRAL = {
 }
 """Values of refused options that ask for what happens anyway: accepted."""
 
-EXCLUSIVE_GROUPS = (("mem", "mem_per_cpu", "mem_per_gpu"),)
+EXCLUSIVE_GROUPS = (("mem", "mem_per_cpu", "mem_per_gpu"), ("cpus_per_task", "cpus_per_gpu"))
 """Destinations of which one may be given; one from a stronger source replaces one from a weaker source."""
 
 
@@ -312,7 +312,7 @@ def _keep_strongest(options: Options, group: tuple[str, ...], program: str) -> N
     winners = [key for key in given if options.sources[key] == strongest]
     if len(winners) > 1:
         names = [f"--{key.replace('_', '-')}" for key in group]
-        text = f"{', '.join(names[:-1])}, and {names[-1]} are mutually exclusive."
+        text = f"{', '.join(names[:-1])}{',' if len(names) > 2 else ''} and {names[-1]} are mutually exclusive."
         raise InvalidOption([f"{program}: fatal: {text}"], 1)
     for key in given:
         if key not in winners:

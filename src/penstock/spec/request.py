@@ -16,6 +16,8 @@ cpus_per_task       int    1 or more
 ntasks_per_node     int    1 or more; with ntasks it is a maximum
 mem_per_node_mib    int    MiB a node, 0 = all memory of the node; excludes mem_per_cpu_mib
 mem_per_cpu_mib     int    MiB a CPU, 0 = no limit is asked for
+cpus_per_gpu        int    1 or more; excludes cpus_per_task
+mem_per_gpu_mib     int    MiB a GPU, 1 or more; excludes the other two memory keys
 gres                list   per node: `name:count` or `name:type:count`, count decimal (suffixes k m g t p are expanded)
 gpus                list   of the job: `gpu:count` or `gpu:type:count`
 gpus_per_node       list   same form, per node
@@ -42,6 +44,7 @@ std_out std_err std_in
                     text   patterns as typed, relative to work_dir; absent = slurm-%j.out (slurm-%A_%a.out), the same, /dev/null
 open_mode           text   `append` or `truncate`; absent = JobFileAppend of the configuration
 work_dir            text   absolute
+submit_dir          text   where the command was typed, when --chdir says otherwise
 command             text   absolute path of the script (shown as Command=), absent for stdin and --wrap
 argv                list   arguments of the script, without the script itself
 mail_type           list   canonical names, e.g. BEGIN END FAIL TIME_LIMIT_80 ARRAY_TASKS; ALL is expanded, NONE is an empty request
@@ -90,7 +93,7 @@ NICE_DEFAULT = 100
 """The niceness that --nice adds when it stands alone."""
 
 COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "mail_user")
-COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node")
+COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "cpus_per_gpu")
 FILES = (("output", "std_out"), ("error", "std_err"), ("input", "std_in"))
 NODE_LISTS = (("nodelist", "nodelist"), ("exclude", "exclude"))
 GRES = (("gres", "gres"), ("gpus", "gpus"), ("gpus_per_node", "gpus_per_node"), ("gpus_per_task", "gpus_per_task"))
@@ -115,7 +118,7 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
             request[key] = number(values[key], "--" + key.replace("_", "-"), program)
     if "nodes" in values:
         request["nodes_min"], request["nodes_max"] = _nodes(options.text("nodes"), program)
-    for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib")):
+    for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib"), ("mem_per_gpu", "mem_per_gpu_mib")):
         if key in values:
             request[target] = _memory(options.text(key), key, program)
     for key, target in GRES:

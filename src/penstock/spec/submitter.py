@@ -43,9 +43,11 @@ def describe_submitter(options: Options, program: str, arguments: Sequence[str])
     wanted = os.environ.get("SLURM_UMASK", "")
     if wanted and len(wanted) <= 4 and not wanted.strip("01234567"):
         mask = int(wanted, 8) & 0o777
-    chdir = options.text("chdir")
+    work_dir = os.path.normpath(os.path.join(here, options.text("chdir")))
+    elsewhere = {"submit_dir": here} if work_dir != here else {}
     return {
-        "work_dir": os.path.normpath(os.path.join(here, chdir)) if chdir else here,
+        "work_dir": work_dir,
+        **elsewhere,
         "umask": mask,
         "rlimits": _limits(options.values.get("propagate") if "propagate" in options else "ALL", program),
         "alloc_node": os.uname().nodename.partition(".")[0],

@@ -93,6 +93,7 @@ class Run:
         self._ending = False
         self._over_memory = 0
         self._login_pid = 0
+        self._login_failure = -1
         self._login_pipe = -1
         self._login_output = bytearray()
         self._login_until_ms: int | None = None
@@ -136,7 +137,7 @@ class Run:
         launch.fds = (null, writer, null)
         try:
             os.set_blocking(writer, True)
-            self._login_pid, self._failure = spawn(launch)
+            self._login_pid, self._login_failure = spawn(launch)
             self._login_pipe = reader
             self._login_until_ms = boot_ms() + environment.LOGIN_TIMEOUT_S * 1000
         except OSError as error:
@@ -259,7 +260,7 @@ class Run:
             self._batch_status = wait_status
             return
         if pid == self._login_pid:
-            failure_of(self._failure)
+            failure_of(self._login_failure)
             self._login_pid = 0
             return
         for step in self.steps.values():
