@@ -84,10 +84,10 @@ class SaysItsEndOnce(Reconcile):
         pass
 
 
-def load_with_ids_of_live_jobs(loaded) -> State:
-    """Takes the next job id from the jobs it finds, instead of the counter: ids of purged jobs are given again."""
+def load_an_older_counter(loaded) -> State:
+    """Finds the counter of job ids as it was before the last submission: that id is given again."""
     state = load(loaded)
-    state.counters.next_job_id = max(state.jobs, default=0) + 1
+    state.counters.next_job_id = max(1, state.counters.next_job_id - 1)
     return state
 
 
@@ -99,5 +99,5 @@ PLANTED: dict[str, Parts] = {
     "stale epoch accepted": Parts(reconcile=ObeysAnyEpoch),
     "double launch": Parts(reconcile=ForgetsWhatItStarted, machine=SharesClaims),
     "missing resend of Ended": Parts(reconcile=SaysItsEndOnce),
-    "id reuse after a crash": Parts(load=load_with_ids_of_live_jobs),
+    "id reuse after a crash": Parts(load=load_an_older_counter),
 }

@@ -48,7 +48,8 @@ import hashlib
 from penstock.sim.simulation import Simulation
 simulation = Simulation(7)
 simulation.run()
-print(simulation.timeline.events, hashlib.sha256(repr((list(simulation.disk.events.items()), simulation.controller.reactor.state.rows())).encode()).hexdigest())
+history = repr((list(simulation.disk.events.items()), simulation.controller.reactor.state.rows()))
+print(simulation.timeline.events, hashlib.sha256(history.encode()).hexdigest())
 """
 
 

@@ -125,7 +125,6 @@ class Checks:
     def sent(self, controller: Controller, node: str, message: m.ToAgent) -> None:
         """An effect leaves: what caused it has to be durable."""
         self.counts["messages"] += 1
-        disk = self.disk
         if isinstance(message, m.Assign | m.Terminate | m.AckEnded) and getattr(message, "step_id", -1) < 0:
             job = self._row(message.job_id)
             here = job is not None and job.attempt == message.attempt and node in job.nodes_left
@@ -137,9 +136,8 @@ class Checks:
                     raise Violation(f"the end of {message.job_id}.{message.attempt} on {node} was acknowledged before it was durable")
             elif job is not None and here and job.state <= SUSPENDED:
                 raise Violation(f"Terminate of {message.job_id}.{message.attempt} left before its end was durable")
-        elif isinstance(message, m.LaunchStep):
-            if step_key(message.job_id, message.attempt, message.step_id) not in disk.steps:
-                raise Violation(f"step {message.job_id}.{message.step_id} was launched before it was durable")
+        elif isinstance(message, m.LaunchStep) and step_key(message.job_id, message.attempt, message.step_id) not in self.disk.steps:
+            raise Violation(f"step {message.job_id}.{message.step_id} was launched before it was durable")
 
     def replied(self, controller: Controller, ask: Ask, kind: str, payload: bytes) -> None:
         """A reply leaves: what it says is durable, and equals every reply to the same request."""
@@ -274,7 +272,7 @@ class Checks:
 
     def _kept(self, run: RunOn, record: m.ExitRecord) -> None:
         """The job's row of that run tells the exit as it was recorded."""
-        node, job_id, attempt = run
+        _, job_id, attempt = run
         found = self.disk.jobs.get(f"{job_id}.{attempt}") or self.disk.jobs.get(job_id)
         if found is None:
             raise Violation(f"no row tells of {run}")

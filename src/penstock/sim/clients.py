@@ -248,7 +248,7 @@ class Clients:
         elif op == "step_kill":
             self.ask(ROOT, "step_kill", {"job_id": job_id, "step_id": random.randint(0, 1), "signal": 9})
         elif op == "update_job":
-            key = random.choice((f"TimeLimit={random.randint(1, 3)}", "Nice=5", "ArrayTaskThrottle=1", "ArrayTaskThrottle=4", "Dependency="))
+            key = random.choice((f"TimeLimit={random.randint(1, 3)}", "Nice=5", "ArrayTaskThrottle=1", "ArrayTaskThrottle=4"))
             self.ask(ROOT, "update_job", {"jobs": [name], "keys": [key]})
         elif op == "update_node":
             node = random.choice(list(self.simulation.machines))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.sim.simulation import Simulation
 
 FULL_RETRY_MS = 500
+TWICE_RATE = 0.03
 DIRECTORY = "/var/lib/penstock"
 
 
@@ -86,7 +87,11 @@ class Controller(Process):
         end = self._agents.get(node)
         self.simulation.checks.sent(self, node, message)
         if end is not None:
-            end.send(m.encode(message))
+            payload = m.encode(message)
+            end.send(payload)
+            if isinstance(message, m.Assign) and self.timeline.random.random() < TWICE_RATE and not self.simulation.draining:
+                self.simulation.fault("Assign sent twice")
+                self.timeline.after(self.timeline.between(0, 20_000), end.send, payload)
 
     def reply(self, client: int, kind: str, payload: bytes) -> None:
         end = self._clients.get(client)

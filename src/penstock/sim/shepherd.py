@@ -106,7 +106,9 @@ class Shepherd(Process):
         self._agent = link.left
         agent.shepherd_connected(link.right)
         going = tuple(number for number, step in self.steps.items() if not step.over)
-        self._say(Announce(SHEPHERD_PROTOCOL, self.pid, str(self.pid), self.uid, self.key, self.record, going, tuple(self.ended_steps.items())))
+        self._say(
+            Announce(SHEPHERD_PROTOCOL, self.pid, str(self.pid), self.uid, self.key, self.record, going, tuple(self.ended_steps.items()))
+        )
 
     def _lost(self, end: End) -> None:
         if end is self._agent:
@@ -175,13 +177,12 @@ class Shepherd(Process):
             return
         program.over = True
         if program is self.script:
-            for number, step in list(self.steps.items()):
+            for step in self.steps.values():
                 self._end_program(step, 15, self._assign.kill_wait_s)
-                if not step.over and not self._cause:
-                    self.machine.note(f"step {number} of {key} outlives its script")
         else:
             number = next(number for number, step in self.steps.items() if step is program)
-            self._step_over(number, ExitRecord(program.status, self._start_ms, self.timeline.now_ms, "" if program.status != 15 else "Cancelled"))
+            cause = "Cancelled" if program.status == 15 else ""
+            self._step_over(number, ExitRecord(program.status, self._start_ms, self.timeline.now_ms, cause))
         self._advance()
 
     def _step_over(self, number: int, record: ExitRecord) -> None:
@@ -248,7 +249,8 @@ class Shepherd(Process):
         if message.step_id in self.steps:
             return
         if self._ending or (self.script is not None and self.script.over):
-            self._say(StepEnded(*self.key, message.step_id, ExitRecord(1 << 8, 0, self.timeline.now_ms, "LaunchFailed", "the job is ending")))
+            record = ExitRecord(1 << 8, 0, self.timeline.now_ms, "LaunchFailed", "the job is ending")
+            self._say(StepEnded(*self.key, message.step_id, record))
             return
         self.machine.step_began(self.key, message.step_id)
         self.folder.steps[message.step_id] = None

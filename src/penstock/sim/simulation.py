@@ -175,7 +175,9 @@ class Simulation:
         state = self.controller.reactor.state
         lines = [f"job {job.id}: state {job.state}, left on {job.nodes_left}, {job.dependency}" for job in self.checks.unsettled(state)]
         lines += [f"unanswered: {ask}" for ask in self.clients.open.values()]
-        lines += [f"{name}: runs {list(machine.agent.reconcile.runs)}" for name, machine in self.machines.items() if machine.agent is not None]
+        lines += [
+            f"{name}: runs {list(machine.agent.reconcile.runs)}" for name, machine in self.machines.items() if machine.agent is not None
+        ]
         lines += [f"{node.name} does not respond" for node in state.nodes.values() if not node.responding]
         return "; ".join(lines)
 
@@ -189,9 +191,7 @@ def simulate(seed: int, parts: Parts | None = None) -> Report:
     except Exception as error:  # noqa: BLE001 - whatever the product raises is a finding
         failure = f"{type(error).__name__}: {error}" if isinstance(error, Violation) else _with_place(error)
     timeline = simulation.timeline
-    return Report(
-        seed, timeline.events, simulation.checks.counts, simulation.faults, failure, timeline.lines()
-    )
+    return Report(seed, timeline.events, simulation.checks.counts, simulation.faults, failure, timeline.lines())
 
 
 def _with_place(error: BaseException) -> str:
