@@ -70,6 +70,10 @@ class Cluster:
         """One sacct field of the job itself."""
         return self.run("sacct", "-n", "-X", "-P", *words, "-o", name, "-j", job).strip()
 
+    def live(self, job: str) -> bool:
+        """Whether something of the job waits, runs or is completing."""
+        return bool(self.run("squeue", "-h", "-t", "PD,R,S,CG", "-j", job, status=None))
+
     def wait_file(self, name: str, content: str = "") -> str:
         """Until the file exists with this text in it."""
         path = self.work / name
@@ -87,17 +91,17 @@ def wait_for(condition: Callable[[], object], what: str, limit_s: float = WAIT_L
     pytest.fail(f"waited {limit_s:.0f} s in vain for {what}")
 
 
-def processes_of(cluster: Cluster, job: str) -> list[str]:
-    """Command lines of the living processes that carry the job's id in the environment they were started with."""
-    found = []
+def processes_of(cluster: Cluster, job: str) -> dict[int, str]:
+    """pid and state letter of the processes that were started with the job's id in their environment; zombies left out."""
+    found = {}
     for entry in os.listdir("/proc"):
         try:
             environment = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
             if f"SLURM_JOB_ID={job}".encode() in environment and f"PENSTOCK_DIR={cluster.folder}".encode() in environment:
-                found.append(Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                found[int(entry)] = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-    return found
+    return {pid: state for pid, state in found.items() if state not in "ZX"}
 
 
 def pause() -> None:

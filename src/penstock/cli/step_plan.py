@@ -78,6 +78,10 @@ class StepPlan:
         for flag in ("exact", "overlap", "whole"):
             if flag in options and options.values[flag] not in ("no", "0"):
                 fields[flag] = True
+        if "overcommit" in options:
+            fields["overcommit"] = True
+            self.allocation["ntasks"] = request.get("nodes_min", 1)
+            self.allocation.pop("ntasks_per_node", None)
         if "exclusive" in options and in_allocation:
             fields["exclusive"] = True
         if "relative" in options:

@@ -134,7 +134,7 @@ def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tup
         gpus = step_gpus(request, have, count, gpus_left)
         gpus_left -= len(gpus)
         memory_mib = request.mem_per_node_mib or (request.mem_per_cpu_mib or 0) * count * cpus_per_task
-        allocs.append(NodeAlloc(alloc.node, count * cpus_per_task if exact else alloc.cpus, memory_mib, gpus, count))
+        allocs.append(NodeAlloc(alloc.node, min(count * cpus_per_task, have.cpus) if exact else alloc.cpus, memory_mib, gpus, count))
     return tuple(allocs)
 
 

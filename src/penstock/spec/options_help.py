@@ -95,6 +95,7 @@ HELP = {
     "output": ("PATTERN", "file of standard output"),
     "output_filter": ("RANK", "standard output of this task only"),
     "overlap": ("", "the step shares its resources with others"),
+    "overcommit": ("", "more tasks than CPUs"),
     "oversubscribe": ("", "resources may be shared with other jobs (no effect)"),
     "parsable": ("", "'|' between fields and at the end"),
     "sbatch.parsable": ("", "print the id (and ;cluster) only"),
