@@ -130,6 +130,11 @@ class Berth:
         self.key = key
         return True
 
+    def disclaim(self) -> None:
+        """Take a claim back, of a run that was not begun."""
+        os.unlink(f"{self.jobs}/{run_name(self.key)}")
+        self.key = None
+
     def begin(self, begin: Begin) -> None:
         os.pwrite(self._record, pack(_encode(begin)), 0)
 

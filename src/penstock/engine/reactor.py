@@ -266,7 +266,9 @@ class Reactor:
     # --- reactions: what follows from an event ---
 
     def reconsider(self, job: Job, now_ms: int) -> None:
-        """Judge a waiting job's dependencies anew."""
+        """Judge a waiting job's dependencies anew. What became impossible stays so."""
+        if job.dependency_failed:
+            return
         if job.pending_tasks and "aftercorr" in job.dependency:
             self._split_aftercorr(job, now_ms)
         left, never = evaluate(self.state, self.indexes, job)

@@ -23,7 +23,7 @@ from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
-from penstock.engine.state import CANCELLED, COMPLETED, FAILED, NO_TASK, PENDING, RUNNING, SUSPENDED, Job
+from penstock.engine.state import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SUSPENDED, Job
 from penstock.engine.step_requests import StepRequests
 from penstock.engine.submit import Caller, renumbered, submit
 from penstock.spec import errors as err
@@ -380,8 +380,7 @@ class Requests:
         for text in call.fields["jobs"]:
             try:
                 for target in self._named(text):
-                    if target.job.array_task_id == NO_TASK or not target.job.finished:
-                        self._propose_all(self._on_row(target, call.now_ms, action))
+                    self._propose_all(self._on_row(target, call.now_ms, action))
             except SlurmError as error:
                 refused = refused or error
         if refused is not None:

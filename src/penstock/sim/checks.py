@@ -47,8 +47,8 @@ class Checks:
         self._ends: dict[RunOn, m.ExitRecord] = {}
         self._failed_over: dict[RunOn, None] = {}
         self._reported: dict[RunOn, m.ExitRecord] = {}
-        self._ending: dict[tuple[int, int], e.JobEnding] = {}
-        self._attempts: dict[int, int] = {}
+        self._asked_to_end: dict[int, None] = {}
+        self._ended_by_request: dict[tuple[int, int], None] = {}
         self._seen_seq = 0
         self._last_ms = 0
 
@@ -79,10 +79,12 @@ class Checks:
                     self._new_id(event.job_id)
                 case e.TasksSplit():
                     self._new_id(event.new_id)
-                case e.JobStarted() if event.new_id:
-                    self._new_id(event.new_id)
+                case e.JobStarted():
+                    if event.new_id:
+                        self._new_id(event.new_id)
+                    self._asked_to_end.pop(event.new_id or event.job_id, None)
                 case e.JobEnding():
-                    self._ending[(event.job_id, self._attempts.get(event.job_id, 0))] = event
+                    self._asked_to_end[event.job_id] = None
                 case e.RunEnded():
                     self._run_ended(event)
         self._seen_seq = self.disk.seq
@@ -97,7 +99,8 @@ class Checks:
         if run in self._reported:
             raise Violation(f"the end of {run} was recorded twice")
         self._reported[run] = event.record
-        self._attempts[event.job_id] = event.attempt
+        if event.job_id in self._asked_to_end:
+            self._ended_by_request[(event.job_id, event.attempt)] = None
         record, truth = event.record, self._ends.get(run)
         if record.cause == "NodeFail":
             self._failed_over[run] = None
@@ -277,7 +280,7 @@ class Checks:
         if found is None:
             raise Violation(f"no row tells of {run}")
         job = decode_job(found[0])
-        if job.attempt != attempt or job.spec.interactive or len(job.allocs) != 1 or (job_id, attempt) in self._ending:
+        if job.attempt != attempt or job.spec.interactive or len(job.allocs) != 1 or (job_id, attempt) in self._ended_by_request:
             return
         if job.batch is None or job.batch.wait_status != record.wait_status:
             raise Violation(f"{run} ended with {record.wait_status}, its row says {job.batch}")

@@ -75,6 +75,8 @@ class Shepherd(Process):
         self.steps: dict[int, Program] = {}
         self.ended_steps: dict[int, ExitRecord] = {}
         self._agent: End | None = None
+        self._served_by: object = None
+        """An Assign of an agent that has a successor is refused: the successor may have given the run to another shepherd."""
         self._alone_since_ms = machine.timeline.now_ms
         self._cause = ""
         self._ending = False
@@ -104,6 +106,7 @@ class Shepherd(Process):
             agent.shepherd_ends(lambda: link.right),
         )
         self._agent = link.left
+        self._served_by = agent
         agent.shepherd_connected(link.right)
         going = tuple(number for number, step in self.steps.items() if not step.over)
         self._say(
@@ -143,7 +146,7 @@ class Shepherd(Process):
     def _begin(self, assign: Assign) -> None:
         key = (assign.job_id, assign.attempt)
         busy = self.key is not None or self._leaving or (self.uid is not None and self.uid != assign.uid)
-        if busy or not self.machine.claim(key, self):
+        if busy or self.machine.agent is not self._served_by or not self.machine.claim(key, self):
             self._say(Refused(*key))
             return
         self.uid, self.key, self._assign, self.record = assign.uid, key, assign, None

@@ -62,6 +62,7 @@ class Shepherd:
         self._waiting: list[object] = []
         """Messages that came before the Setup of this connection."""
         self._agent: socket.socket | None = None
+        self._served_by: tuple[int, int] | None = None
         self._deframer = Deframer()
         self._out = bytearray()
         self._retry_at_ms = 0
@@ -170,8 +171,11 @@ class Shepherd:
 
     def _connect(self, now_ms: int) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._served_by = self._serving_agent()
         try:
             connection.connect(self._agent_socket)
+            if self._serving_agent() != self._served_by:
+                raise ConnectionResetError
         except OSError:
             connection.close()
             self._retry_at_ms = now_ms + RETRY_MS
@@ -195,6 +199,14 @@ class Shepherd:
                 ended,
             )
         )
+
+    def _serving_agent(self) -> tuple[int, int] | None:
+        """Which agent's socket stands at the path: each makes its own, before it looks at the folders."""
+        try:
+            state = os.stat(self._agent_socket)
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns
 
     def _disconnect(self) -> None:
         self._polled.pop(self._agent.fileno(), None)
@@ -267,6 +279,11 @@ class Shepherd:
         key = (assign.job_id, assign.attempt)
         busy = self._run is not None or self._leaving or self._setup is None
         if busy or (self._identity is not None and self._identity.uid != assign.uid) or not self._berth.claim(key):
+            self._send(Refused(*key))
+            return
+        if self._serving_agent() != self._served_by:
+            # The agent that sent this is gone, and its successor may have given the run to another shepherd, even seen it end.
+            self._berth.disclaim()
             self._send(Refused(*key))
             return
         if self._identity is None or (self._identity.gid, self._identity.user) != (assign.gid, assign.user):
