@@ -8,7 +8,7 @@ import pytest
 from conftest import Cluster, wait_for
 from evidence import environment_of, output_of, record_of, variables
 
-ALLOCATION_FACTS = "NodeList NumNodes NumCPUs JobName Account QOS WCKey Comment Nice Partition TimeLimit".split()
+ALLOCATION_FACTS = ["NodeList", "NumNodes", "NumCPUs", "JobName", "Account", "QOS", "WCKey", "Comment", "Nice", "Partition", "TimeLimit"]
 
 
 def tasks(text: str) -> list[tuple[int, str]]:

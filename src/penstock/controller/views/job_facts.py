@@ -25,9 +25,10 @@ from penstock.engine.state import (
     TIMEOUT,
     Job,
     NodeAlloc,
+    State,
     Step,
 )
-from penstock.spec import arrays, hostlist, jobids, states
+from penstock.spec import arrays, dependency, hostlist, jobids, states
 from penstock.spec.gres import format_tres
 
 COMPACT = tuple([short for _, short in states.JOB_BASES])
@@ -96,12 +97,14 @@ def partition_text(job: Job) -> str:
     return job.partition or ",".join(job.spec.partitions)
 
 
-def dependency_text(job: Job) -> str:
+def dependency_text(job: Job, state: State) -> str:
+    """`afterok:12(unfulfilled),afterany:13_*(unfulfilled)`: 13 is an array."""
     if not job.dependency:
         return "(null)"
-    mark = "(failed)" if job.dependency_failed else "(unfulfilled)"
-    joiner = "?" if "?" in job.dependency else ","
-    return joiner.join([item if item.endswith(")") else item + mark for item in job.dependency.split(joiner)])
+    waits_for = dependency.parse(job.dependency)
+    parents = {parent: state.jobs[parent] for condition in waits_for.conditions for parent in condition.parents() if parent in state.jobs}
+    marks = [dependency.FAILED if job.dependency_failed else dependency.UNFULFILLED] * len(waits_for.conditions)
+    return dependency.format_shown(waits_for, marks, {parent for parent, row in parents.items() if row.array_job_id})
 
 
 def exit_pair(wait_status: int) -> str:
@@ -242,7 +245,7 @@ def _batch_state(job: Job, wait_status: int, cause: str) -> int:
         return CANCELLED
     if cause:
         return FAILED
-    if job.state == CANCELLED and wait_status & 0x7F:
+    if wait_status & 0x7F:
         return CANCELLED
     return FAILED if wait_status else COMPLETED
 

@@ -168,7 +168,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "cpuspertres": _each(lambda job: f"gres/gpu:{job.spec.cpus_per_gpu}" if job.spec.cpus_per_gpu else "N/A"),
     "deadline": _each(lambda job: time_value(job.spec.deadline_ms, "N/A")),
     "delayboot": _always("00:00:00"),
-    "dependency": _each(facts.dependency_text),
+    "dependency": _with(lambda job, context: facts.dependency_text(job, context.state)),
     "derivedec": _each(lambda job: f"{job.derived_exit}:0"),
     "eligibletime": _each(lambda job: time_value(job.eligible_ms or job.submit_ms, "N/A")),
     "endtime": _with(_end),

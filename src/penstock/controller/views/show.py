@@ -86,7 +86,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         f"UserId={spec.user}({spec.uid}) GroupId={spec.group}({spec.gid}) MCS_label=N/A",
         f"Priority={job.priority} Nice={spec.nice} Account={clean(spec.account) or '(null)'} QOS={clean(spec.qos) or 'normal'}"
         + (f" WCKey={clean(spec.wckey)}" if spec.wckey else ""),
-        f"JobState={facts.state_word(job)} Reason={_reason(job, notes)} Dependency={clean(facts.dependency_text(job))}",
+        f"JobState={facts.state_word(job)} Reason={_reason(job, notes)} Dependency={clean(facts.dependency_text(job, state))}",
         f"Requeue={int(requeue)} Restarts={job.attempt} BatchFlag={int(not spec.interactive)} Reboot=0 "
         f"ExitCode={facts.exit_pair(job.wait_status)}",
     ]

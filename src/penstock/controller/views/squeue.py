@@ -84,8 +84,6 @@ def select(state: State, request: QueueRequest) -> Generator[bytes, None, list[J
             kept = list(part)
         elif wanted:
             kept = [job for job in part if any(states.job_matches(_number(job), number) for number in wanted)]
-        elif ids:
-            kept = list(part)
         else:
             kept = [job for job in part if job.state <= SUSPENDED or job.nodes_left]
         for test in tests:
