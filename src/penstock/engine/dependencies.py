@@ -8,7 +8,7 @@ does not heal it (as in Slurm).
 from __future__ import annotations
 
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, JobSpec, State
+from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, State
 from penstock.spec import arrays
 from penstock.spec import errors as err
 from penstock.spec.dependency import Condition, Dependency, format_dependency, parse
@@ -19,20 +19,45 @@ MAX_DEPTH = 1000
 """Longest chain that is searched for a circle; deeper chains are accepted unsearched."""
 
 
-def resolve(state: State, indexes: Indexes, text: str, spec: JobSpec, job_id: int) -> str:
-    """The open part of a new dependency; SlurmError for unknown parents or a circle."""
+History = Callable[[int], list[int]]
+"""Base states of the rows of a job or array that ended and left memory; empty where it is not even in the accounting."""
+
+
+def resolve(state: State, indexes: Indexes, text: str, job_id: int, history: History) -> str:
+    """The open part of a new dependency. Parents that left memory are judged by the accounting, where Slurm would take them for
+    met. SlurmError for an id that was never given, for a purged parent that ended otherwise, and for a circle."""
     try:
         dependency = parse(text)
     except SpecError as error:
         raise SlurmError(err.ESLURM_DEPENDENCY) from error
+    left = []
     for condition in dependency.conditions:
+        met = False
         for parent in condition.parents():
             if parent == job_id or reaches(state, parent, job_id):
                 raise SlurmError(err.ESLURM_CIRCULAR_DEPENDENCY if parent in state.jobs else err.ESLURM_DEPENDENCY)
-            known = bool(indexes.rows_of(parent))
-            if not known and (parent >= state.counters.next_job_id or condition.kind in ("afterok", "afternotok", "aftercorr")):
-                raise SlurmError(err.ESLURM_DEPENDENCY)
-    return format_dependency(dependency)
+            if not indexes.rows_of(parent):
+                if parent >= state.counters.next_job_id:
+                    raise SlurmError(err.ESLURM_DEPENDENCY, detail=f"no job was ever given the id {parent}")
+                met = _judge_history(condition.kind, parent, history)
+        if met and dependency.any_of:
+            return ""
+        if not met:
+            left.append(condition)
+    return format_dependency(Dependency(left, dependency.any_of)) if left else ""
+
+
+def _judge_history(kind: str, parent: int, history: History) -> bool:
+    """True where a parent that left memory meets the condition; SlurmError where it never can."""
+    if kind in ("after", "afterany", "afterburstbuffer"):
+        return True
+    states = history(parent)
+    if not states:
+        raise SlurmError(err.ESLURM_DEPENDENCY, detail=f"job {parent} is no longer known")
+    failed = any(word != COMPLETED for word in states)
+    if failed != (kind == "afternotok"):
+        raise SlurmError(err.ESLURM_DEPENDENCY, detail=f"job {parent} has ended, and {kind} of it can never be met")
+    return True
 
 
 def reaches(state: State, start: int, goal: int) -> bool:
@@ -77,15 +102,16 @@ def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int
         return OPEN if earlier else MET
     verdicts = []
     for parent in condition.targets:
-        corresponding = condition.kind == "aftercorr" and job.array_task_id >= 0
-        if parent.job_id in indexes.array_rows and parent.task_id is None and not corresponding and condition.kind != "after":
+        rows = None
+        if parent.task_id is not None:
+            rows = [row for row in indexes.rows_of(parent.job_id) if _is_task(row, parent.task_id)]
+        elif condition.kind == "aftercorr":
+            rows = _counterpart(indexes, job, parent.job_id) or None
+        if rows is None and parent.job_id in indexes.array_rows and condition.kind != "after":
             verdicts.append(_judge_array(indexes, condition.kind, parent.job_id))
             continue
-        rows = indexes.rows_of(parent.job_id)
-        if parent.task_id is not None:
-            rows = [row for row in rows if _is_task(row, parent.task_id)]
-        if corresponding:
-            rows = [row for row in rows if _is_task(row, job.array_task_id)]
+        if rows is None:
+            rows = indexes.rows_of(parent.job_id)
         verdicts.append(_judge_rows(indexes.clock_ms, condition, parent.minutes, rows))
     if NEVER in verdicts:
         return NEVER
@@ -97,18 +123,20 @@ def _judge_array(indexes: Indexes, kind: str, array_id: int) -> int:
     unfinished, bad = array_id in indexes.open_rows, array_id in indexes.bad_rows
     if kind == "afternotok":
         return MET if bad else OPEN if unfinished else NEVER
+    if kind == "aftercorr" and unfinished:
+        return OPEN
     if kind in ("afterok", "aftercorr") and bad:
         return NEVER
     return OPEN if unfinished else MET
 
 
-def _corresponding(job: Job, rows: list[Job]) -> list[Job]:
-    """The parent's rows that an element waits for: its counterpart's; all where it has none, as with afterok. A row of several elements
-    waits for all: those whose counterpart has ended were split off it before."""
+def _counterpart(indexes: Indexes, job: Job, parent_id: int) -> list[Job]:
+    """The parent's row that an element waits for. None for an element without a counterpart, which waits for the whole parent as with
+    afterok, nor for a row of several elements, which waits too: those whose counterpart has ended were split off it before."""
     task = job.array_task_id
     if task < 0 and arrays.count(job.pending_tasks) == 1:
         task = arrays.first(job.pending_tasks)
-    return (task >= 0 and [row for row in rows if _is_task(row, task)]) or rows
+    return [row for row in indexes.rows_of(parent_id) if _is_task(row, task)] if task >= 0 else []
 
 
 def _is_task(row: Job, task_id: int) -> bool:
@@ -127,8 +155,6 @@ def _judge_rows(now_ms: int, condition: Condition, minutes: int, rows: list[Job]
         return MET
     if kind == "afterany":
         return OPEN if any(not row.finished for row in rows) else MET
-    if kind == "aftercorr" and any(not row.finished for row in rows):
-        return OPEN
     if kind in ("afterok", "aftercorr"):
         if any(row.finished and row.state != COMPLETED for row in rows):
             return NEVER
