@@ -14,10 +14,10 @@ from typing import Any
 from penstock.core.cycle import plan_now
 from penstock.engine.events import Event
 from penstock.engine.reactor import Reactor
-from penstock.engine.rows import load, replay
+from penstock.engine.rows import decode_job, load, replay
 from penstock.engine.state import STATE_NAMES, ClusterConfig, Job
 from penstock.engine.submit import Caller
-from penstock.store.base import Batch
+from penstock.store.base import Batch, JobQuery
 from penstock.store.memory import MemoryStore
 from penstock.wire import messages as m
 
@@ -78,8 +78,14 @@ class EngineCluster:
     def reply(self, client: int, kind: str, payload: bytes) -> None:
         self.replies.setdefault(client, []).append((kind, payload.decode()))
 
+    def history(self, job_id: int) -> list[int]:
+        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
+
     def blob(self, digest: bytes) -> bytes:
         return self.store.get_blob(digest)
+
+    def history(self, job_id: int) -> list[int]:
+        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
 
     def mail(self, user: str, subject: str) -> None:
         self.mails.append((user, subject))

@@ -204,3 +204,35 @@ def test_a_parent_that_is_waited_for_is_not_purged(cluster):
     cluster.tick(cluster.config.min_job_age_s + 1)
     cluster.tick(1)
     assert parent not in cluster.reactor.state.jobs
+
+
+def purge(cluster: EngineCluster, job_id: int) -> None:
+    cluster.tick(cluster.reactor.state.config.min_job_age_s + 1)
+    assert job_id not in cluster.reactor.state.jobs
+
+
+@pytest.mark.parametrize(("kind", "status"), [("afterok", 0), ("afternotok", FAILED), ("afterany", FAILED), ("after", 0)])
+def test_a_parent_that_left_memory_is_judged_by_the_accounting(cluster, kind, status):
+    parent = cluster.submit()
+    cluster.run(parent, status)
+    purge(cluster, parent)
+    child = cluster.submit(dependency=f"{kind}:{parent}")
+    assert cluster.job(child).dependency == ""
+    cluster.plan()
+    assert cluster.word(child) == "RUNNING"
+
+
+@pytest.mark.parametrize(("kind", "status"), [("afterok", FAILED), ("afternotok", 0)])
+def test_a_condition_that_the_accounting_rules_out_is_refused_at_submit(cluster, kind, status):
+    parent = cluster.submit()
+    cluster.run(parent, status)
+    purge(cluster, parent)
+    with pytest.raises(Refused, match="can never be met"):
+        cluster.submit(dependency=f"{kind}:{parent}")
+
+
+def test_one_met_condition_of_an_any_list_frees_the_job(cluster):
+    parent, other = cluster.submit(), cluster.submit(hold=True)
+    cluster.run(parent)
+    purge(cluster, parent)
+    assert cluster.job(cluster.submit(dependency=f"afterok:{parent}?afterok:{other}")).dependency == ""

@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _stderr("\n".join(f"{PROGRAM}: {error.severity}: {text}" for text in error.texts))
         return _exit_error() if error.status == 1 else error.status
     except lite.Unreachable as error:
-        if error.detail:
-            _stderr(f"{PROGRAM}: error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _stderr(f"{PROGRAM}: error: {line}")
         _stderr(f"{PROGRAM}: error: Batch job submission failed: {error.text}")
         return _exit_error()
     except lite.Refused as error:
-        if error.detail:
-            _stderr(f"{PROGRAM}: error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _stderr(f"{PROGRAM}: error: {line}")
         _stderr(f"{PROGRAM}: error: Batch job submission failed: {error.text}")
         return _exit_error()
     except (ValueError, OSError) as error:
@@ -186,8 +186,8 @@ def test_only(fields: dict[str, object], script: bytes, environment: dict[bytes,
     try:
         sentence = lite.request({"op": "test_only", **fields}, _sections(script, environment))
     except lite.Refused as error:
-        if error.detail:
-            _stderr(f"{PROGRAM}: error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _stderr(f"{PROGRAM}: error: {line}")
         _stderr(f"allocation failure: {error.text}")
         return _exit_error()
     _stderr(f"{PROGRAM}: {sentence}")

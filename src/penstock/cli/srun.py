@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, NoSuchJob):
             _say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {error.job_id}")
     except (lite.Refused, lite.Unreachable) as error:
-        if error.detail:
-            _say(f"error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _say(f"error: {line}")
         _say(f"error: Unable to allocate resources: {error.text}")
         immediate = os.environ.get("SLURM_EXIT_IMMEDIATE", "")
         if isinstance(error, lite.Refused) and error.number in IMMEDIATE and immediate.isdecimal():
@@ -191,14 +191,14 @@ def _step(plan: StepPlan, job_id: int, environment: bytes, allocation: Allocatio
     try:
         return StepRun(plan, job_id, environment, names, _say).run()
     except lite.Refused as error:
-        if error.detail:
-            _say(f"error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _say(f"error: {line}")
         if error.number == INVALID_JOB_ID:
             raise NoSuchJob(job_id, error.text) from None
         raise StepFailed(f"Unable to create step for job {job_id}: {error.text}") from None
     except lite.Unreachable as error:
-        if error.detail:
-            _say(f"error: {error.detail}")
+        for line in filter(None, error.detail.split("\n")):
+            _say(f"error: {line}")
         raise StepFailed(f"Unable to create step for job {job_id}: {error.text}") from None
 
 

@@ -12,26 +12,28 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import Generator
+from itertools import islice
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from penstock.config.folder import ClusterFolder
 from penstock.controller.agents import AgentDoor
 from penstock.controller.clients import Client, Gateway
-from penstock.controller.committer import Committer
+from penstock.controller.committer import FATAL_EXIT, Committer
 from penstock.controller.configuration import read_config
 from penstock.controller.mail import send_mail
 from penstock.controller.reading import Reading
 from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
-from penstock.engine.reactor import Reactor
-from penstock.engine.rows import load
+from penstock.engine.reactor import BrokenEvent, Reactor
+from penstock.engine.rows import decode_job, load
 from penstock.spec.errors import SlurmError
-from penstock.store.base import Batch, StoreError
+from penstock.store.base import Batch, JobQuery, StoreError
 from penstock.store.sqlite import SqliteStore
 from penstock.wire.messages import Hello, ToAgent, ToController
 
@@ -45,9 +47,15 @@ FEED_KEEP = 200_000
 """Events that the feed keeps at least; older ones are pruned."""
 HISTORY_KEEP_MS = 400 * 86_400_000
 """Accounting of jobs that ended longer ago than this is pruned."""
+HISTORY_ROWS_MAX = 10_000
+"""Rows of an array that are read to judge a dependency on it."""
 PRUNE_MAX = 1_000
 """Rows that one round of pruning deletes at most of each kind."""
 BLOB_CACHE = 256
+ID_MAX_DIGITS = 64
+"""Of a request's id; the commands send 32."""
+OPEN_FILES = 20_000
+"""Descriptors that the controller asks for: clients, agents, the store."""
 
 log = logging.getLogger("penstock.controller")
 
@@ -96,6 +104,10 @@ class Service:
             self._blobs[digest] = content
         return content
 
+    def history(self, job_id: int) -> list[int]:
+        rows = islice(self.store.query_jobs(JobQuery(ids=(job_id,))), HISTORY_ROWS_MAX)
+        return [decode_job(row).state for row in rows]
+
     def mail(self, user: str, subject: str) -> None:
         send_mail(self.reactor.state.config.mail_prog, user, subject)
 
@@ -107,13 +119,11 @@ class Service:
             self._start_view(client, fields)
             return
         first = None
-        request_id = fields.get("id")
-        if isinstance(request_id, str) and request_id:
-            try:
-                first = self.store.find_request(bytes.fromhex(request_id), client.caller.uid)
-            except ValueError:
-                client.write("!", b"3001\tMalformed request\tid is not hexadecimal")
-                return
+        request_id = fields.get("id", "")
+        if not isinstance(request_id, str) or len(request_id) > ID_MAX_DIGITS:
+            raise ValueError(f"id is not a text of at most {ID_MAX_DIGITS} hexadecimal digits")
+        if request_id:
+            first = self.store.find_request(bytes.fromhex(request_id), client.caller.uid)
         self.reactor.requests.handle(client.number, client.caller, fields, sections, now_ms(), first)
         self._touch()
 
@@ -180,8 +190,23 @@ class Service:
         self._touch()
 
     def _durable(self, seq: int) -> None:
-        self.reactor.committed(seq)
+        while True:
+            try:
+                self.reactor.committed(seq)
+                break
+            except BrokenEvent:
+                raise
+            except Exception:  # a mistake of ours in one effect: the others leave all the same
+                log.exception("an effect failed")
         self._touch()
+
+    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no callback caught. A State that is undefined must not answer anybody: the process ends, the next one recovers."""
+        loop.default_exception_handler(context)
+        if isinstance(context.get("exception"), BrokenEvent):
+            log.critical("the state is broken, exiting: %s", context["exception"])
+            logging.shutdown()
+            os._exit(FATAL_EXIT)
 
     def _disk_full(self, full: bool) -> None:
         text = f"the disk of {self._folder.path} is full: no new jobs until there is room (jobs that run are recorded)"
@@ -240,18 +265,25 @@ class Service:
                     self._loop.call_soon(self._view_slice, client)
                     return
         except StopIteration:
-            client.view = client.resume = None
-            self.reactor.answer(client.number, "=", b"")
+            self._end_view(client, "=", b"")
         except SlurmError as error:
-            client.view = client.resume = None
             text = f"{error.code}\t{error.text}\t{error.detail}"
-            self.reactor.answer(client.number, "!", text.encode("utf-8", "surrogateescape"))
+            self._end_view(client, "!", text.encode("utf-8", "surrogateescape"))
+        except Exception:  # a mistake of ours: the client is told instead of waiting for ever
+            log.exception("a view for uid %d failed", client.caller.uid)
+            self._end_view(client, "!", b"-1\tUnspecified error\tthe controller failed at this request; its log says where")
+
+    def _end_view(self, client: Client, kind: str, payload: bytes) -> None:
+        client.view = client.resume = None
+        self.reactor.answer(client.number, kind, payload)
+        client.go_on()
 
     # --- life ---
 
     async def start(self) -> None:
         """Take office, open the sockets."""
         reactor = self.reactor
+        self._loop.set_exception_handler(self._unexpected)
         reactor.take_office(read_config(self._folder), self._folder.node_names(), now_ms())
         runtime = self._folder.runtime()
         mode = 0o666 if os.getuid() == 0 else 0o600
@@ -340,5 +372,7 @@ def main(argv: list[str]) -> int:
 
     setproctitle.setproctitle(f"penstock controller --dir {folder.path}")
     sys.setswitchinterval(0.001)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES), hard))
     asyncio.run(serve(folder))
     return 0

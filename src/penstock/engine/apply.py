@@ -366,7 +366,7 @@ def _step_run_ended(state: State, event: e.StepRunEnded, changes: Changes) -> No
             elif step.cause:
                 step.state = STATE_OF_CAUSE[step.cause]
             else:
-                step.state = FAILED if step.wait_status else COMPLETED
+                step.state = CANCELLED if step.wait_status & 0x7F else FAILED if step.wait_status else COMPLETED
         job = state.jobs[event.job_id]
         code = step.wait_status >> 8 if not step.wait_status & 0x7F else 0
         if code > job.derived_exit:

@@ -87,7 +87,7 @@ def hold(job: Job, caller: Caller, now_ms: int, user_hold: bool) -> Iterator[e.E
     may(caller, job)
     if job.state != PENDING:
         raise SlurmError(err.ESLURM_JOB_NOT_PENDING if not job.finished else err.ESLURM_JOB_FINISHED)
-    reason = "JobHeldAdmin" if caller.uid == 0 and job.spec.uid != 0 and not user_hold else "JobHeldUser"
+    reason = "JobHeldAdmin" if caller.uid == 0 and not user_hold else "JobHeldUser"
     yield e.JobChanged(now_ms, job.id, priority=0, hold=reason)
 
 
@@ -205,7 +205,7 @@ def _update_key(
         changes["eligible_ms"] = times.parse_time(value, now_ms // 1000) * 1000
         return spec
     if key == "dependency":
-        changes["dependency"] = resolve(state, indexes, value, spec, job.id) if value and value != "0" else ""
+        changes["dependency"] = resolve(state, indexes, value, job.id) if value and value != "0" else ""
         changes["dependency_failed"] = False
         return spec
     if key == "nice":

@@ -7,7 +7,7 @@ does not heal it (as in Slurm).
 
 from __future__ import annotations
 
-from penstock.engine.indexes import Indexes
+from penstock.engine.indexes import History, Indexes
 from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, State
 from penstock.spec import arrays
 from penstock.spec import errors as err
@@ -19,11 +19,7 @@ MAX_DEPTH = 1000
 """Longest chain that is searched for a circle; deeper chains are accepted unsearched."""
 
 
-History = Callable[[int], list[int]]
-"""Base states of the rows of a job or array that ended and left memory; empty where it is not even in the accounting."""
-
-
-def resolve(state: State, indexes: Indexes, text: str, job_id: int, history: History) -> str:
+def resolve(state: State, indexes: Indexes, text: str, job_id: int) -> str:
     """The open part of a new dependency. Parents that left memory are judged by the accounting, where Slurm would take them for
     met. SlurmError for an id that was never given, for a purged parent that ended otherwise, and for a circle."""
     try:
@@ -39,7 +35,7 @@ def resolve(state: State, indexes: Indexes, text: str, job_id: int, history: His
             if not indexes.rows_of(parent):
                 if parent >= state.counters.next_job_id:
                     raise SlurmError(err.ESLURM_DEPENDENCY, detail=f"no job was ever given the id {parent}")
-                met = _judge_history(condition.kind, parent, history)
+                met = _judge_history(condition.kind, parent, indexes.history)
         if met and dependency.any_of:
             return ""
         if not met:

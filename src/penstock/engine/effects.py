@@ -5,6 +5,7 @@ every effect idempotent and a reconnecting agent an ordinary case. Nothing here 
 from __future__ import annotations
 
 from penstock.engine.environment import batch_variables, job_variables, node_variables, step_node_variables, step_variables
+from penstock.engine.request import parse_rlimits
 from penstock.engine.state import Job, Node, State, Step
 from penstock.engine.steps import StepRequest, count_of, ranks_of
 from penstock.spec.patterns import fill
@@ -142,7 +143,7 @@ def launch_step(state: State, job: Job, step: Step, request: StepRequest, enviro
             unbuffered=request.unbuffered,
         ),
         umask=job.spec.umask if request.umask is None else request.umask,
-        rlimits={name: int(value) if value != "unlimited" else -1 for name, _, value in (item.partition("=") for item in request.rlimits)},
+        rlimits=parse_rlimits(request.rlimits),
         time_limit_s=request.time_limit_s or 0,
         kill_wait_s=state.config.kill_wait_s,
         step_name=step.name,

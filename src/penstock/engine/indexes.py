@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
@@ -29,6 +30,14 @@ NODE_PREFIX_BYTES = 256
 """Longer prefixes of node names are ranked by their length first."""
 NODE_NUMBER_BYTES = 16
 """Enough for the digits that a hostlist counts with (hostlist.MAX_DIGITS)."""
+
+
+History = Callable[[int], list[int]]
+"""Base states of the rows of a job or array that ended and left memory; empty where even the accounting does not know it."""
+
+
+def _no_history(job_id: int) -> list[int]:
+    return []
 
 
 class Indexes:
@@ -53,6 +62,7 @@ class Indexes:
         "feasible",
         "finished",
         "gpu_holder",
+        "history",
         "job_count",
         "node_jobs",
         "open_rows",
@@ -62,8 +72,9 @@ class Indexes:
         "steps_of",
     )
 
-    def __init__(self, state: State, clock_ms: int = 0) -> None:
+    def __init__(self, state: State, clock_ms: int = 0, history: History = _no_history) -> None:
         self.state = state
+        self.history = history
         self.clock_ms = max(clock_ms, state.counters.now_ms)
         """The latest time heard of, from events or ticks; not State."""
         self.columns = Columns()

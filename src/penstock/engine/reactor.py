@@ -1,4 +1,4 @@
-"""The control plane without its I/O: all state in one place, the world behind five methods, the time a parameter.
+"""The control plane without its I/O: all state in one place, the world behind six methods, the time a parameter.
 
     request, message or timer  ->  events  ->  apply  ->  one commit for the whole batch  ->  replies and effects
 
@@ -53,13 +53,16 @@ class World(Protocol):
     def blob(self, digest: bytes) -> bytes:
         """A script or environment that is stored."""
 
+    def history(self, job_id: int) -> list[int]:
+        """Base states of the rows of a job or array that left memory."""
+
     def mail(self, user: str, subject: str) -> None:
         """Through the configured MailProg."""
 
 
 class BrokenEvent(AssertionError):
-    """An event that did not fit the state it was proposed for: a bug here, never a user's fault. State is undefined from here on, and the
-    feed has a gap that the store refuses: the process ends and loads what is durable."""
+    """An event that did not fit the state it was proposed for, or a row that cannot be written: a bug here, never a user's fault. State is
+    undefined from here on: the process has to end, and its successor loads what is durable."""
 
 
 class Reactor:
@@ -69,7 +72,7 @@ class Reactor:
         self.state = state
         self.world = world
         self.directory = directory
-        self.indexes = Indexes(state)
+        self.indexes = Indexes(state, history=world.history)
         self.notes = Notes(state, self.indexes)
         self.durable_seq = state.seq
         self.needs_plan = True
@@ -118,11 +121,12 @@ class Reactor:
     def propose(self, event: e.Event) -> None:
         """Apply an event that was checked against this very state; it joins the next commit."""
         touched = self._touched
+        row = e.encode(event)  # before anything moves: what cannot be written must not happen
         try:
             apply(self.state, event, touched)
         except Exception as error:
             raise BrokenEvent(f"{event!r}: {error}") from error
-        self._events.append((self.state.seq, e.encode(event)))
+        self._events.append((self.state.seq, row))
         self.indexes.follow(touched)
         self._dirty.merge(touched)
         touched.clear()
@@ -171,7 +175,10 @@ class Reactor:
         """Give everything since the last commit to the store, if none is under way."""
         if self._in_flight or not self._events:
             return
-        batch = batch_of(self.state, self._dirty, self._events)
+        try:
+            batch = batch_of(self.state, self._dirty, self._events)
+        except Exception as error:
+            raise BrokenEvent(f"a row cannot be written: {error}") from error
         batch.blobs = list(self.blobs.items())
         batch.requests = self._answers
         self._flying_blobs, self.blobs, self._blob_bytes = self.blobs, {}, 0

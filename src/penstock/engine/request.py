@@ -8,8 +8,12 @@ Assumes: syntax was checked by the command, but the sender is a stranger: `refus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from penstock.spec import errors as err
+from penstock.spec.errors import SlurmError
 from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, STRING_MAX_BYTES, TIME_MAX_S
 
 
@@ -101,21 +105,60 @@ BOUNDS = {
 """Smallest and largest value of each number."""
 
 
-def refusal(request: SubmitRequest) -> str:
-    """Why the request breaks a bound (which key, which value, what is allowed), or "" when it keeps them all."""
-    for key, (low, high) in BOUNDS.items():
+TEXT_MAX_CHARACTERS = 4 << 20
+"""All texts of one request together."""
+RLIMIT_MAX = 2**63 - 1
+
+
+def broken_bound(request: msgspec.Struct, bounds: Mapping[str, tuple[int, int]]) -> str:
+    """Why numbers or texts of a request break a bound, or "". Bounds are inclusive; every integer of the request should have one."""
+    for key, (low, high) in bounds.items():
         value = getattr(request, key)
         if value is not None and not low <= value <= high:
-            return f"{key}={value} is out of range, {low} to {high} is allowed"
+            return f"{key}={str(value)[:32] if abs(value) < 10**32 else 'a huge number'} is out of range, {low} to {high} is allowed"
+    characters = 0
     for key in request.__struct_fields__:
         value = getattr(request, key)
         if isinstance(value, str):
-            if len(value) > STRING_MAX_BYTES:
-                return f"{key} has {len(value)} characters, {STRING_MAX_BYTES} are allowed"
-            if "\0" in value:
-                return f"{key} holds a NUL character"
-        elif isinstance(value, tuple) and len(value) > ITEMS_MAX:
-            return f"{key} has {len(value)} items, {ITEMS_MAX} are allowed"
+            texts: tuple[str, ...] = (value,)
+        elif isinstance(value, tuple):
+            texts = value
+            if len(texts) > ITEMS_MAX:
+                return f"{key} has {len(texts)} items, {ITEMS_MAX} are allowed"
+        else:
+            continue
+        for text in texts:
+            characters += len(text)
+            problem = unfit_text(key, text)
+            if problem:
+                return problem
+    return f"the request has {characters} characters, {TEXT_MAX_CHARACTERS} are allowed" if characters > TEXT_MAX_CHARACTERS else ""
+
+
+def unfit_text(key: str, text: str) -> str:
+    """Why a text cannot be kept, or ""."""
+    if len(text) > STRING_MAX_BYTES:
+        return f"{key} has {len(text)} characters, {STRING_MAX_BYTES} are allowed"
+    return f"{key} holds a NUL character" if "\0" in text else ""
+
+
+def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
+    """`NOFILE=1024` pairs; unlimited is -1."""
+    limits = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        if value != "unlimited" and not (value.isascii() and value.isdecimal() and len(value) <= 19 and int(value) <= RLIMIT_MAX):
+            detail = f"rlimit {item[:64]} is not NAME=unlimited or NAME=number up to {RLIMIT_MAX}"
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=detail)
+        limits[name] = -1 if value == "unlimited" else int(value)
+    return limits
+
+
+def refusal(request: SubmitRequest) -> str:
+    """Why the request breaks a bound (which key, which value, what is allowed), or "" when it keeps them all."""
+    problem = broken_bound(request, BOUNDS)
+    if problem:
+        return problem
     if request.nodes_min is not None and request.nodes_max is not None and request.nodes_max < request.nodes_min:
         return f"nodes_max={request.nodes_max} is less than nodes_min={request.nodes_min}"
     if request.open_mode not in ("", "append", "truncate"):

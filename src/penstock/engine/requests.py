@@ -257,7 +257,7 @@ class Requests:
         rows = self._reactor.indexes.rows_of(key)
         status = 0
         for row in rows:
-            code = 1 if row.wait_status & 0x7F or (row.state not in (3,) and not row.wait_status) else row.wait_status >> 8
+            code = 1 if row.wait_status & 0x7F else row.wait_status >> 8
             status = max(status, code)
         waiters = self._waiters.pop(key, [])
         for waiter in waiters:

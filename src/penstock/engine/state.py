@@ -2,8 +2,9 @@
 
 `State` holds the rows; `apply` is the only writer. Every struct encodes to one row, and `load(rows)` gives the same State as the
 replay of the feed. No struct can be part of a cycle, so none is tracked by the collector (`gc=False`): with 100,000 jobs a full
-collection would stop the controller for a second. Immutable parts (what a user asked for, what a node was given) are frozen; `Job`, `Step` and `Node` are changed
-in place by `apply` alone. Times are epoch milliseconds (`_ms`), 0 where a thing has not happened; memory is MiB.
+collection would stop the controller for a second. Immutable parts (what a user asked for, what a node was given) are frozen; `Job`,
+`Step` and `Node` are changed in place by `apply` alone. Times are epoch milliseconds (`_ms`), 0 where a thing has not happened;
+memory is MiB.
 """
 
 from __future__ import annotations

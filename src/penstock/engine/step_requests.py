@@ -16,7 +16,7 @@ from penstock.engine import events as e
 from penstock.engine.call import Call
 from penstock.engine.effects import launch_step
 from penstock.engine.state import CANCELLED, INTERACTIVE_STEP, RUNNING, SUSPENDED, Job
-from penstock.engine.steps import StepRequest, place
+from penstock.engine.steps import StepRequest, place, refusal
 from penstock.engine.submit import Caller
 from penstock.spec import errors as err
 from penstock.spec import hostlist
@@ -110,6 +110,9 @@ class StepRequests:
             self._watch(call.client, int(job_id), int(step_id))
             return
         request = convert(call.fields, StepRequest)
+        problem = refusal(request)
+        if problem:
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
         job = self._requests.own_job(call)
         if len(reactor.indexes.steps_of.get(job.id, ())) >= reactor.state.config.max_step_count:
             raise SlurmError(err.ESLURM_STEP_LIMIT)

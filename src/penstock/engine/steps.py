@@ -13,12 +13,15 @@ from typing import NamedTuple
 import msgspec
 
 from penstock.engine.indexes import Indexes
+from penstock.engine.request import broken_bound, parse_rlimits
 from penstock.engine.state import RUNNING, SUSPENDED, Job, NodeAlloc, State
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError, SpecError
+from penstock.spec.request import COUNT_MAX, MEMORY_MAX_MIB, TIME_MAX_S
 
 MAX_TASKS_PER_STEP = 65_536
+KEY_MAX_BYTES = 256
 
 
 class StepRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -70,6 +73,45 @@ class StepRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     wait_for_children: bool = False
     submit_line: str = ""
     export: str = ""
+
+
+BOUNDS = {
+    "job_id": (0, 2**53),
+    "ntasks": (1, MAX_TASKS_PER_STEP),
+    "nodes_min": (1, COUNT_MAX),
+    "nodes_max": (1, COUNT_MAX),
+    "cpus_per_task": (1, COUNT_MAX),
+    "ntasks_per_node": (1, COUNT_MAX),
+    "mem_per_node_mib": (0, MEMORY_MAX_MIB),
+    "mem_per_cpu_mib": (0, MEMORY_MAX_MIB),
+    "relative": (0, COUNT_MAX),
+    "immediate_s": (0, TIME_MAX_S),
+    "time_limit_s": (0, TIME_MAX_S),
+    "umask": (0, 0o777),
+    "rows": (0, 0xFFFF),
+    "columns": (0, 0xFFFF),
+    "kill_wait": (0, TIME_MAX_S),
+}
+"""Smallest and largest value of each number. The commands keep them; a stranger at the socket is told."""
+
+
+def refusal(request: StepRequest) -> str:
+    """Why the request breaks a bound, or "". Everything that is later made from it (placement, the launch message) relies on this."""
+    problem = broken_bound(request, BOUNDS)
+    if problem:
+        return problem
+    try:
+        key = bytes.fromhex(request.key)
+    except ValueError:
+        return "key is not hexadecimal"
+    if len(key) > KEY_MAX_BYTES:
+        return f"key has {len(key)} bytes, {KEY_MAX_BYTES} are allowed"
+    for line in request.multi_prog:
+        number = line.partition("\x1f")[0]
+        if not (number.isascii() and number.isdecimal()) or int(number[:9]) >= MAX_TASKS_PER_STEP:
+            return f"multi_prog: {number[:32]} is no task number below {MAX_TASKS_PER_STEP}"
+    parse_rlimits(request.rlimits)
+    return ""
 
 
 class Free(NamedTuple):

@@ -14,11 +14,12 @@ from penstock.core.request import WHOLE_NODE, Request, gres_name
 from penstock.engine import events as e
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes, gres_of
-from penstock.engine.request import SubmitRequest, refusal
+from penstock.engine.request import SubmitRequest, parse_rlimits, refusal
 from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
 from penstock.spec import arrays, hostlist
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
+from penstock.spec.request import COUNT_MAX
 
 PRIORITY_BASE = 4_294_901_760
 """Priority of job 0 without nice; each later job has one less, so that equal jobs run in submit order (Slurm's priority/basic
@@ -127,7 +128,7 @@ def submit(
         array_count=elements if tasks else 0,
         array_min=tasks[0][0] if tasks else 0,
         array_max=max(last for _, last, _ in tasks) if tasks else 0,
-        array_step=tasks[0][2] if len(tasks) == 1 and tasks[0][1] > tasks[0][0] else 1,
+        array_step=tasks[0][2] if tasks and tasks[0][1] > tasks[0][0] else 1,
         array_limit=limit,
         asked=tuple(key for key in ASKED_KEYS if getattr(request, key) not in (None, "", (), False)),
         gres=",".join(request.gres),
@@ -141,7 +142,7 @@ def submit(
         open_mode=request.open_mode,
         immediate_s=request.immediate_s or 0,
     )
-    dependency = resolve(state, indexes, request.dependency, spec, job_id) if request.dependency else ""
+    dependency = resolve(state, indexes, request.dependency, job_id) if request.dependency else ""
     hold = "JobHeldUser" if request.hold else ""
     return e.JobSubmitted(
         now_ms=now_ms,
@@ -266,10 +267,12 @@ def gres_counts(items: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
     for item in items:
         key, _, number = item.rpartition(":")
-        if not key or not number.isdecimal():
+        if not key or not (number.isascii() and number.isdecimal()) or len(number) > len(str(COUNT_MAX)):
             raise SlurmError(err.ESLURM_INVALID_GRES)
         if int(number):
             counts[key] = counts.get(key, 0) + int(number)
+    if any(count > COUNT_MAX for count in counts.values()):
+        raise SlurmError(err.ESLURM_INVALID_GRES)
     names = [key.partition(":")[0] for key in counts]
     if any(name in counts and len(key) > len(name) for key, name in zip(counts, names, strict=True)):
         raise SlurmError(err.ESLURM_INVALID_GRES_TYPE)
@@ -340,7 +343,7 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     code = err.ESLURM_INVALID_FEATURE if reason.what == "features" else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
     detail = reason.sentence()
     if reason.what == "memory_mib":
-        detail = f"Memory specification can not be satisfied: {reason.asked} MiB asked, {reason.most} MiB is the most there can be"
+        detail = f"{reason.asked} MiB asked, {reason.most} MiB is the most there can be\nMemory specification can not be satisfied"
     wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
     if wanted - {gres_name(pool) for node in state.nodes.values() for pool, _ in gres_of(node)}:
         code = err.ESLURM_INVALID_GRES
@@ -359,14 +362,3 @@ def _never_fits(indexes: Indexes, partition: str, request: Request) -> Reason | 
         state = indexes.state
         known[key] = never_fits(indexes.columns.view(state.seq, state.counters.now_ms // 1000), partition, request)
     return known[key]
-
-
-def parse_rlimits(items: tuple[str, ...]) -> dict[str, int]:
-    """`NOFILE=1024` pairs; unlimited is -1."""
-    limits = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        if value != "unlimited" and not value.isdecimal():
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"rlimit {item} is not NAME=number or NAME=unlimited")
-        limits[name] = -1 if value == "unlimited" else int(value)
-    return limits

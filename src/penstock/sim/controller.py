@@ -13,10 +13,12 @@ from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
 from penstock.core.view import View
 from penstock.engine.reactor import Reactor
+from penstock.engine.rows import decode_job
+from penstock.engine.rows import decode_job
 from penstock.engine.submit import Caller
 from penstock.sim.network import End
 from penstock.sim.process import Process
-from penstock.store.base import Batch, StoreFull
+from penstock.store.base import Batch, JobQuery, StoreFull
 from penstock.store.memory import MemoryStore
 from penstock.wire import messages as m
 
@@ -101,6 +103,12 @@ class Controller(Process):
 
     def blob(self, digest: bytes) -> bytes:
         return self.store.get_blob(digest)
+
+    def history(self, job_id: int) -> list[int]:
+        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
+
+    def history(self, job_id: int) -> list[int]:
+        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
 
     def mail(self, user: str, subject: str) -> None:
         self.simulation.checks.counts["mails"] += 1

@@ -28,10 +28,16 @@ for o in -n0 -nabc --mem=xyz -tabc -c-1; do sbatch $o --wrap true; echo $?; done
 for a in 5-1 a 1-2000000 -1 1-; do sbatch -a $a --wrap true; echo $?; done
 
 #### bad dependencies | explained
-for d in afterok:59999999 wrong:1 afterok:x; do sbatch -d $d --wrap true; echo $?; done
+for d in wrong:1 afterok:x; do sbatch -d $d --wrap true; echo $?; done
 
 #### bad constraint and GRES | explained
-sbatch -C nosuch --wrap true; echo $?; sbatch --gres=nosuch:1 --wrap true; echo $?; sbatch --gres=gpu:99 --wrap true; echo $?
+sbatch -C nosuch --wrap true; echo $?; sbatch --gres=gpu:99 --wrap true; echo $?
+
+#### GRES of an unknown name | explained
+sbatch --gres=nosuch:1 --wrap true; echo $?
+
+#### dependency on an id that was never given | explained
+sbatch -d afterok:59999999 --wrap true; echo $?
 
 #### control of an unknown job | explained
 for v in hold release; do scontrol $v 99; echo $?; done; scontrol update JobId=99 Comment=x; echo $?
