@@ -1,10 +1,10 @@
 """A cluster for the engine's tests: the real Reactor on a memory store, nodes that are names, commits that end when the test says so.
 
-    cluster = EngineCluster(n0=4)          # a node with 4 CPUs
-    job = cluster.submit(ntasks=2)
-    cluster.plan()
-    cluster.end(job, status=1 << 8)
-    assert cluster.word(job) == "FAILED"
+cluster = EngineCluster(n0=4)          # a node with 4 CPUs
+job = cluster.submit(ntasks=2)
+cluster.plan()
+cluster.end(job, status=1 << 8)
+assert cluster.word(job) == "FAILED"
 """
 
 from __future__ import annotations

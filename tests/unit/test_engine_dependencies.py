@@ -97,7 +97,9 @@ def test_singleton_waits_for_earlier_jobs_of_the_same_name_and_user(cluster):
     assert cluster.word(second) == "RUNNING"
 
 
-@pytest.mark.parametrize(("own", "kill_invalid_depend", "word"), [(True, False, "CANCELLED"), (None, True, "CANCELLED"), (False, True, "PENDING")])
+@pytest.mark.parametrize(
+    ("own", "kill_invalid_depend", "word"), [(True, False, "CANCELLED"), (None, True, "CANCELLED"), (False, True, "PENDING")]
+)
 def test_kill_on_invalid_dep_is_the_jobs_word_then_the_clusters(own, kill_invalid_depend, word):
     cluster = EngineCluster(ClusterConfig(kill_invalid_depend=kill_invalid_depend), n0=4)
     parent = cluster.submit()

@@ -14,7 +14,6 @@ from penstock.core.plan import Plan
 from penstock.core.view import View
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import decode_job
-from penstock.engine.rows import decode_job
 from penstock.engine.submit import Caller
 from penstock.sim.network import End
 from penstock.sim.process import Process
