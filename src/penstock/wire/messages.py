@@ -356,6 +356,11 @@ class Deframer:
         self._buffer = bytearray()
         self._limit = limit_bytes
 
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         buffer = self._buffer
         buffer += data
