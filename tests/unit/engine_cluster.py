@@ -78,9 +78,6 @@ class EngineCluster:
     def reply(self, client: int, kind: str, payload: bytes) -> None:
         self.replies.setdefault(client, []).append((kind, payload.decode()))
 
-    def history(self, job_id: int) -> list[int]:
-        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
-
     def blob(self, digest: bytes) -> bytes:
         return self.store.get_blob(digest)
 

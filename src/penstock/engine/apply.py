@@ -108,6 +108,7 @@ def _job_submitted(state: State, event: e.JobSubmitted, changes: Changes) -> Non
     state.jobs[event.job_id] = Job(
         id=event.job_id,
         spec=event.spec,
+        environment=event.environment,
         array_job_id=event.job_id if event.tasks else 0,
         pending_tasks=event.tasks,
         priority=event.priority,

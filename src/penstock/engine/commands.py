@@ -12,6 +12,7 @@ import msgspec
 from penstock.engine import events as e
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes
+from penstock.engine.request import unfit_text
 from penstock.engine.state import CANCELLED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, State
 from penstock.engine.submit import Caller, base_priority, choose_partitions
 from penstock.spec import arrays, quantities, times
@@ -20,6 +21,7 @@ from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.jobids import parse_job_id
 
 SIGKILL, SIGTERM = 9, 15
+MAX_SIGNAL = 64
 
 
 class Target:
@@ -65,10 +67,11 @@ def may(caller: Caller, job: Job) -> None:
         raise SlurmError(err.ESLURM_ACCESS_DENIED)
 
 
-def split(state: State, target: Target, now_ms: int) -> Iterator[e.Event]:
-    """Events that make the target's elements a row of their own; afterwards the row is `split_id`."""
-    if target.tasks:
-        yield e.TasksSplit(now_ms, target.job.id, state.counters.next_job_id, target.tasks)
+def signal_number(value: object) -> int:
+    """A signal of a request, 0 for none; SlurmError where it is no signal."""
+    if not isinstance(value, int) or not 0 <= value <= MAX_SIGNAL:
+        raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"signal {str(value)[:32]} is out of range, 1 to {MAX_SIGNAL} is allowed")
+    return value
 
 
 def cancel(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
@@ -87,6 +90,8 @@ def hold(job: Job, caller: Caller, now_ms: int, user_hold: bool) -> Iterator[e.E
     may(caller, job)
     if job.state != PENDING:
         raise SlurmError(err.ESLURM_JOB_NOT_PENDING if not job.finished else err.ESLURM_JOB_FINISHED)
+    if job.hold == "JobHeldAdmin" and caller.uid != 0:
+        return
     reason = "JobHeldAdmin" if caller.uid == 0 and not user_hold else "JobHeldUser"
     yield e.JobChanged(now_ms, job.id, priority=0, hold=reason)
 
@@ -122,8 +127,7 @@ def requeue(state: State, job: Job, caller: Caller, now_ms: int, how: str) -> It
 
 
 def suspend(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
-    if caller.uid != 0:
-        may(caller, job)
+    may(caller, job)
     if job.state == SUSPENDED:
         raise SlurmError(err.ESLURM_JOB_SUSPENDED)
     if job.state != RUNNING:
@@ -141,8 +145,6 @@ def resume(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
         limit_ms = job.start_ms + job.spec.time_limit_s * 1000 + stopped_ms
     yield e.JobSuspended(now_ms, job.id, resumed=True, end_limit_ms=limit_ms)
 
-
-PENDING_ONLY = ("partition", "numcpus", "numtasks", "numnodes", "minmemorynode", "minmemorycpu", "reqnodelist", "excnodelist", "features")
 
 UPDATABLE = (
     *("account", "arraytaskthrottle", "comment", "admincomment", "dependency", "eligibletime", "starttime", "extra", "jobname", "name"),
@@ -162,11 +164,14 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         key, sign, value = item.partition("=")
         if not sign:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{item}: Key=value is expected")
+        problem = unfit_text(key[:64], value)
+        if problem:
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
         operator = key[-1] if key[-1:] in "+-" else ""
         key = key.rstrip("+-").lower()
         if key not in UPDATABLE:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a job cannot be updated; allowed are {', '.join(UPDATABLE)}")
-        if key in PENDING_ONLY and job.state != PENDING:
+        if key == "partition" and job.state != PENDING:
             raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
         try:
             spec = _update_key(state, indexes, job, caller, spec, key, operator, value, changes, now_ms)
@@ -217,7 +222,7 @@ def _update_key(
         return msgspec.structs.replace(spec, nice=nice)
     if key == "priority":
         priority = quantities.parse_int(value, "priority", 0, 2**32 - 2)
-        if caller.uid != 0 and priority > job.priority:
+        if caller.uid != 0 and (priority > job.priority or job.hold == "JobHeldAdmin"):
             raise SlurmError(err.ESLURM_ACCESS_DENIED)
         changes["priority"] = priority
         changes["hold"] = "" if priority else "JobHeldUser"
@@ -240,8 +245,6 @@ def _update_time_limit(job: Job, caller: Caller, spec: JobSpec, operator: str, v
     if limit_s < 0 or (operator == "-" and limit_s == 0):
         raise SlurmError(err.ESLURM_INVALID_TIME_LIMIT)
     longer = bool(spec.time_limit_s) and (limit_s == 0 or limit_s > spec.time_limit_s)
-    if longer and caller.uid not in (0, job.spec.uid):
-        raise SlurmError(err.ESLURM_ACCESS_DENIED)
     if job.state == RUNNING:
         if longer and caller.uid != 0:
             raise SlurmError(err.ESLURM_ACCESS_DENIED)

@@ -92,7 +92,7 @@ def assign(state: State, job: Job, rank: int, script: bytes, environment: bytes,
         stderr=stderr,
         append=spec.append,
         umask=spec.umask,
-        rlimits=spec.rlimits,
+        rlimits=dict(spec.rlimits),
     )
 
 

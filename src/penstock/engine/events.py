@@ -31,6 +31,7 @@ class JobSubmitted(msgspec.Struct, frozen=True, tag="submitted", omit_defaults=T
     job_id: int
     spec: JobSpec
     priority: int
+    environment: bytes = b""
     hold: str = ""
     eligible_ms: int = 0
     dependency: str = ""

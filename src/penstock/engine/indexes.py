@@ -15,13 +15,15 @@ from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingR
 from penstock.core.plan import Reason, Share
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.engine.apply import Changes
-from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, Node, NodeAlloc, State
+from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
 
 K = TypeVar("K", int, tuple[int, str])
 
+SPECS_MAX = 4_096
+"""Specs that are remembered for sharing."""
 FOREVER_S = 1 << 40
 """The end of a job without a time limit, in the planner's seconds: far beyond any window."""
 
@@ -51,6 +53,7 @@ class Indexes:
         "_extra",
         "_held_by",
         "_seen_parents",
+        "_specs",
         "_throttled",
         "active_elements",
         "array_rows",
@@ -103,6 +106,7 @@ class Indexes:
         """Jobs that have not finished, elements counted one by one."""
         self.feasible: dict[tuple[str, Request], Reason | None] = {}
         """What `never_fits` said of (partition, request); empty again when nodes or partitions change."""
+        self._specs: dict[JobSpec, JobSpec] = {}
         self._extra: dict[int, int] = {}
         """Array row -> pending elements beyond the first."""
         self._throttled: dict[int, dict[int, None]] = {}
@@ -327,6 +331,12 @@ class Indexes:
             if not rows:
                 del self.array_rows[array_id]
         self.steps_of.pop(job_id, None)
+
+    def one_of(self, spec: JobSpec) -> JobSpec:
+        """An equal spec that a recent job has, else this one: 100,000 jobs submitted alike keep one."""
+        if len(self._specs) >= SPECS_MAX:
+            self._specs.clear()
+        return self._specs.setdefault(spec, spec)
 
     def became_eligible(self, now_ms: int) -> list[int]:
         """Jobs whose begin time has come since the last call; they join the planner's columns."""

@@ -39,6 +39,10 @@ MAX_WAITERS = 100_000
 """Clients that are held at once; one more is told to come back."""
 BATCH_MAX = 10_000
 """Jobs of one submit_many."""
+IDS_MAX = 100_000
+"""Job ids of one command."""
+OP_MAX_CHARACTERS = 32
+MAX_WAIT_STATUS = 0xFFFF
 convert = msgspec.convert
 
 
@@ -65,10 +69,12 @@ class Requests:
         """One request. `first`: the answer that this id got before, if any. Every path answers or holds the client."""
         reactor = self._reactor
         now_ms = reactor.now(now_ms)
-        op = fields.pop("op", "")
-        request_id = bytes.fromhex(fields.pop("id", "") or "")
-        method = OPERATIONS.get(op if op != "release" or "jobs" not in fields else "release_hold")
+        op = str(fields.pop("op", ""))[:OP_MAX_CHARACTERS]
         try:
+            request_id = bytes.fromhex(fields.pop("id", "") or "")
+            method = OPERATIONS.get(op if op != "release" or "jobs" not in fields else "release_hold")
+            if len(fields.get("jobs", ())) > IDS_MAX:
+                raise SlurmError(err.ESLURM_INVALID_JOB_ID, detail=f"{len(fields['jobs'])} ids in one request, {IDS_MAX} are allowed")
             if method is None:
                 raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"the controller knows no operation {op!r}")
             if first is None and request_id:
@@ -79,7 +85,7 @@ class Requests:
             method(self, Call(client, caller, fields, sections, request_id, now_ms, first))
         except SlurmError as error:
             self.refuse(client, error)
-        except (msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
+        except (msgspec.ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
             self.refuse(client, SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"malformed {op} request: {error}"))
 
     def refuse(self, client: int, error: SlurmError) -> None:
@@ -230,6 +236,8 @@ class Requests:
         job = self.own_job(call)
         if job.state in (RUNNING, SUSPENDED):
             status = int(call.fields.get("status", 0))
+            if not 0 <= status <= MAX_WAIT_STATUS:
+                raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"status is no wait status, 0 to {MAX_WAIT_STATUS} is allowed")
             self._reactor.propose(e.JobEnding(call.now_ms, job.id, FAILED if status else COMPLETED, wait_status=status))
         elif job.state == PENDING:
             self._reactor.propose(e.JobEnding(call.now_ms, job.id, CANCELLED, by_uid=call.caller.uid))
@@ -319,7 +327,7 @@ class Requests:
         """scancel: filters and ids are judged here, on the jobs of one moment. The answer names what failed, a line each."""
         reactor = self._reactor
         fields = call.fields
-        signal = int(fields.get("signal") or 0)
+        signal = c.signal_number(fields.get("signal") or 0)
         lines = []
         for item in select(reactor.state, reactor.indexes, fields):
             error = item.error

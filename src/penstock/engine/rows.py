@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.engine.apply import Changes, apply
 from penstock.engine.events import decode as decode_event
-from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, Node, Signal, State, Step
+from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, JobSpec, Node, Signal, State, Step
 from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, run_key, step_key
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -40,7 +40,7 @@ def job_index(job: Job, live: int) -> JobIndex:
         run=job.attempt,
         array_task_id=job.array_task_id,
         script=spec.script or None,
-        environment=spec.environment or None,
+        environment=job.environment or None,
     )
 
 
@@ -99,8 +99,10 @@ def load(loaded: Loaded) -> State:
     for _, row in loaded.rows("node"):
         node = _decode_node(row)
         state.nodes[node.name] = node
+    specs: dict[JobSpec, JobSpec] = {}
     for _, row in loaded.rows("job"):
         job = decode_job(row)
+        job.spec = specs.setdefault(job.spec, job.spec)
         state.jobs[job.id] = job
     for _, row in loaded.rows("step"):
         step = decode_step(row)

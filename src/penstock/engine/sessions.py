@@ -259,7 +259,7 @@ class NodeSessions:
         def leave() -> None:
             if job.state in (RUNNING, SUSPENDED) and job.attempt == attempt and node in job.nodes_left:
                 script = reactor.blob(job.spec.script) if rank == 0 else b""
-                environment = reactor.blob(job.spec.environment)
+                environment = reactor.blob(job.environment)
                 message = assign(reactor.state, job, rank, script, environment, reactor.directory, reactor.indexes.clock_ms)
                 reactor.world.send(node, message)
 

@@ -53,7 +53,8 @@ class NodeAlloc(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What the user asked for, validated and with the cluster's defaults filled in. Shared by all elements of an array."""
+    """What the user asked for, validated and with the cluster's defaults filled in. Equal ones are one object (`Indexes.one_of`): the
+    elements of an array, and jobs submitted in the same words."""
 
     name: str
     uid: int
@@ -74,8 +75,6 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """salloc or srun: an allocation without a batch script."""
     script: bytes = b""
     """Digest of the script's blob; empty for an allocation."""
-    environment: bytes = b""
-    """Digest of the environment's blob."""
     argv: tuple[str, ...] = ()
     command: str = ""
     submit_line: str = ""
@@ -86,7 +85,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     std_err: str = ""
     append: bool = False
     umask: int = 0o022
-    rlimits: dict[str, int] = {}
+    rlimits: tuple[tuple[str, int], ...] = ()
     login_environment: bool = False
     export: str = ""
     requeue: bool | None = None
@@ -138,6 +137,8 @@ class Job(msgspec.Struct, omit_defaults=True, gc=False):
 
     id: int
     spec: JobSpec
+    environment: bytes = b""
+    """Digest of the environment's blob."""
     state: int = PENDING
     array_job_id: int = 0
     """The array this row belongs to; 0: none."""

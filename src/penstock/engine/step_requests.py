@@ -236,7 +236,7 @@ class StepRequests:
 
     def kill(self, call: Call) -> None:
         job = self._requests.own_job(call)
-        self.signal(job, int(call.fields["step_id"]), int(call.fields.get("signal", c.SIGKILL)), call)
+        self.signal(job, int(call.fields["step_id"]), c.signal_number(call.fields.get("signal", c.SIGKILL)) or c.SIGKILL, call)
         self._requests.done(call)
 
     def signal(self, job: Job, step_id: int, signal: int, call: Call) -> None:

@@ -102,7 +102,6 @@ def submit(
         comment=request.comment,
         interactive=request.interactive,
         script=script,
-        environment=environment,
         argv=request.argv,
         command=request.command,
         submit_line=request.submit_line,
@@ -113,7 +112,7 @@ def submit(
         std_err=request.std_err,
         append=request.open_mode == "append" or (not request.open_mode and config.job_file_append),
         umask=0o022 if request.umask is None else request.umask,
-        rlimits=parse_rlimits(request.rlimits),
+        rlimits=tuple(parse_rlimits(request.rlimits).items()),
         login_environment=request.get_user_env,
         export=request.export,
         requeue=request.requeue,
@@ -147,7 +146,8 @@ def submit(
     return e.JobSubmitted(
         now_ms=now_ms,
         job_id=job_id,
-        spec=spec,
+        spec=indexes.one_of(spec),
+        environment=environment,
         priority=0 if hold else base_priority(job_id, request.nice),
         hold=hold,
         eligible_ms=request.begin_s * 1000 if request.begin_s and request.begin_s * 1000 > now_ms else 0,
@@ -347,7 +347,8 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
     if wanted - {gres_name(pool) for node in state.nodes.values() for pool, _ in gres_of(node)}:
         code = err.ESLURM_INVALID_GRES
-    if request.required_nodes and reason.what in ("partition", "nodelist"):
+    outside = request.required_nodes and reason.what == "nodes" and set(reason.names) & set(request.required_nodes)
+    if outside and not any(set(reason.names) <= set(p.nodes or state.nodes) for p in partitions):
         code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
     raise SlurmError(code, detail=detail)
 

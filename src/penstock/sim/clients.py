@@ -81,6 +81,12 @@ class Ask:
         for end in self.ends:
             end.die()
 
+    def give_up(self) -> None:
+        """The user presses ^C."""
+        self.answer = ("!", b"interrupted")
+        self._clients.open.pop(id(self), None)
+        self.hang_up()
+
     def _lost(self, end: End) -> None:
         self.ends.remove(end)
         if self.answer is None and not self.ends:
@@ -256,6 +262,12 @@ class Clients:
             self.ask(ROOT, "update_node", {"nodes": [node], "keys": keys})
         else:
             self.ask(ROOT, op, {"jobs": [name]})
+
+    def lose_patience(self) -> None:
+        """Who still waits for an allocation gives up: it may be one that never fits."""
+        for ask in list(self.open.values()):
+            if ask.op == "allocate":
+                ask.give_up()
 
     def tidy(self) -> None:
         """The administrator after the storm: what was suspended goes on, drained nodes come back."""

@@ -106,9 +106,6 @@ class Controller(Process):
     def history(self, job_id: int) -> list[int]:
         return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
 
-    def history(self, job_id: int) -> list[int]:
-        return [decode_job(row).state for row in self.store.query_jobs(JobQuery(ids=(job_id,)))]
-
     def mail(self, user: str, subject: str) -> None:
         self.simulation.checks.counts["mails"] += 1
 

@@ -30,6 +30,7 @@ STORM_MS = (30_000, 60_000)
 DRAIN_MAX_MS = 3_600_000
 """Virtual time within which everything has to come to its end once the faults stop."""
 SETTLE_MS = 2_000
+PATIENCE_MS = 600_000
 AGENT_MS = (0, 40)
 
 
@@ -149,11 +150,14 @@ class Simulation:
             machine.take_doom()
             machine.start_agent()
         give_up_ms = timeline.now_ms + DRAIN_MAX_MS
+        patience_ms = timeline.now_ms + PATIENCE_MS
         look_ms = timeline.now_ms + SETTLE_MS
         while not self._settled():
             if timeline.now_ms > give_up_ms:
                 raise Violation(f"after {DRAIN_MAX_MS // 1000} s without faults: {self._stuck()}")
             self.clients.tidy()
+            if timeline.now_ms > patience_ms:
+                self.clients.lose_patience()
             while timeline.now_ms < look_ms:
                 timeline.step()
             look_ms += SETTLE_MS
