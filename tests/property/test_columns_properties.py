@@ -12,29 +12,7 @@ from worlds import NOW_S, World, draw_node, draw_pending, draw_request, draw_wor
 
 from penstock.core.columns import Columns, PartitionRecord
 from penstock.core.cycle import plan_now
-from penstock.core.view import View
-
-
-def canonical(view: View) -> dict[str, object]:
-    """Everything in a view but the numbering of shapes and the order of running rows."""
-    nodes, pending, running = view.nodes, view.pending, view.running
-    rows = zip(running.job_id.tolist(), running.node.tolist(), running.end_s.tolist(), map(tuple, running.amount.T.tolist()), strict=True)
-    return {
-        "names": nodes.names,
-        "pools": nodes.pools,
-        "total": nodes.total.tolist(),
-        "free": nodes.free.tolist(),
-        "up": nodes.up.tolist(),
-        "weight": nodes.weight.tolist(),
-        "features": {name: mask.tolist() for name, mask in sorted(nodes.features.items())},
-        "partitions": {
-            name: (part.member.tolist(), part.state, part.max_time_s, part.max_nodes, part.priority_tier)
-            for name, part in sorted(view.partitions.items())
-        },
-        "running": sorted(rows),
-        "pending": [pending.job_id.tolist(), pending.time_limit_s.tolist(), pending.count.tolist(), pending.startable.tolist()],
-        "shapes": [view.shapes[number] for number in pending.shape.tolist()],
-    }
+from penstock.sim.columns import canonical
 
 
 def shuffled(random: Random, world: World) -> Columns:
