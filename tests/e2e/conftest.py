@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -32,8 +33,8 @@ class Cluster:
         return {**kept, "PATH": f"{BIN}:/usr/bin:/bin", "PENSTOCK_DIR": str(self.folder)}
 
     def start(self, *words: str, **more: object) -> subprocess.Popen[str]:
-        usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "env": self.environment}
-        return subprocess.Popen(words, cwd=self.work, text=True, **{**usual, **more})
+        usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "env": self.environment, "text": True}
+        return subprocess.Popen(words, cwd=self.work, **{**usual, **more})
 
     def run(self, *words: str, status: int | None = 0) -> str:
         """Standard output; fails the test unless the command ends with `status` (None: any)."""
@@ -143,6 +144,38 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of 8 CPUs on which SIGKILL follows SIGTERM after a second, and a requeued job starts again after one."""
     with running(tmp_path_factory.mktemp("e2e") / "impatient", slurm_conf=IMPATIENT) as made:
         yield made
+
+
+class Timed(NamedTuple):
+    """Jobs that meet a limit of one minute."""
+
+    polite: str
+    stubborn: str
+    step: str
+    suspended: str
+    srun: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def timed(request: pytest.FixtureRequest) -> Iterator[Timed | None]:
+    """Submitted before the first test, if one of the tests asks for them: a minute is long."""
+    if not any("timed" in item.function.__code__.co_varnames for item in request.session.items if isinstance(item, pytest.Function)):
+        yield None
+        return
+    cluster: Cluster = request.getfixturevalue("impatient")
+    limit = ("-t", "1")
+    srun = cluster.start("srun", *limit, "sleep", "100")
+    suspended = cluster.submit(*limit, "-o", "/dev/null", "--wrap", "sleep 68")
+    cluster.wait_state(suspended, "RUNNING")
+    cluster.run("scontrol", "suspend", suspended)
+    resumer = cluster.start("sh", "-c", f"sleep 20; exec scontrol resume {suspended}")
+    polite = cluster.submit(*limit, "-o", "polite.out", "--wrap", "trap 'echo got TERM; exit 3' TERM; while :; do sleep 0.2; done")
+    stubborn = cluster.submit(*limit, "-o", "stubborn.out", "--wrap", "trap '' TERM; while :; do echo beat; sleep 1; done")
+    step = cluster.submit(*limit, "-o", "step.out", "--wrap", "srun sleep 100")
+    yield Timed(polite, stubborn, step, suspended, srun)
+    for process in (srun, resumer):
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

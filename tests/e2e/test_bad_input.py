@@ -19,7 +19,7 @@ SUBMISSIONS = {
     "unknown partition": (["-p", "nope"], "invalid partition specified: nope", "Invalid partition name specified"),
     "more nodes than there are": (["-N", "5"], "Requested node configuration is not available"),
     "more CPUs than a node has": (["-c", "1000000000"], "Requested node configuration is not available"),
-    "more memory than a node has": (["--mem", "99999G"], "Memory required by task is not available"),
+    "more memory than a node has": (["--mem", "99999G"], "Memory specification can not be satisfied"),
     "more GPUs than a node has": (["--gres", "gpu:9"], "Requested node configuration is not available"),
     "an unknown kind of GPU": (["--gres", "gpu:a100:1"], "Requested node configuration is not available"),
     "tasks beyond any number": (["-n", "99999999999999999999"], 'Invalid numeric value "99999999999999999999" for --ntasks.'),

@@ -38,6 +38,8 @@ ENVIRONMENT_MAX_BYTES = 8 << 20
 """Longest environment of a job."""
 ANCESTORS_MAX = 64
 """Ancestor processes that are searched for a marker."""
+SHEPHERD_TITLE = b"penstock shepherd --dir "
+"""How the command line of a shepherd begins; the folder follows, then ` --node`."""
 REGISTRY_MAX = 64
 """Registered clusters that are looked at."""
 RETRY_FOR_S = 20.0
@@ -281,7 +283,7 @@ def _unreachable(error: Exception, folder: str) -> Unreachable:
 
 
 def _marker_of_an_ancestor() -> str:
-    """PENSTOCK_DIR of the nearest ancestor that belongs to this user or to root, "" if none has it."""
+    """PENSTOCK_DIR of the nearest ancestor that belongs to this user or to root, "" if none has it. A shepherd says it in its title."""
     pid = os.getppid()
     me = os.getuid()
     for _ in range(ANCESTORS_MAX):
@@ -293,6 +295,10 @@ def _marker_of_an_ancestor() -> str:
                 owner = os.fstat(file.fileno()).st_uid
             parent = int(stat[stat.rindex(b")") + 2 :].split()[1])
             if owner in (me, 0):
+                with open(f"/proc/{pid}/cmdline", "rb", 0) as file:
+                    title = file.read(4096)
+                if title.startswith(SHEPHERD_TITLE) and b" --node " in title:
+                    return os.fsdecode(title[len(SHEPHERD_TITLE) :].rpartition(b" --node ")[0])
                 with open(f"/proc/{pid}/environ", "rb", 0) as file:
                     environment = file.read(ENVIRONMENT_MAX_BYTES)
                 for item in environment.split(b"\0"):

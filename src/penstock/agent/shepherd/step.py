@@ -122,7 +122,9 @@ class StepRun:
             self._fail(failure)
         self.meter.add(rusage)
         self.statuses[rank] = wait_status
-        self.io.task_exited(rank, wait_status, self.cause)
+        if _killed(wait_status):
+            self._notice_oom()
+        self.io.task_exited(rank, wait_status, "" if self.cause == "OutOfMemory" and not _killed(wait_status) else self.cause)
 
     def tree(self, table: dict[int, tuple[int, int, str]]) -> list[int]:
         """Every living process of the step: below its tasks, or orphaned and of their sessions or started with the step's variables."""
@@ -198,10 +200,15 @@ class StepRun:
         self.record = self._record(now_ms)
         return True
 
+    def _notice_oom(self) -> None:
+        """The kernel killed for memory in this run, and of this step something was killed: say so to its client."""
+        count = self.run.groups.ooms()
+        if count and not self.cause and any(_killed(status) for status in self.statuses.values()):
+            self.cause = "OutOfMemory"
+            self.io.notice(oom_line(f"StepId={self.message.job_id}.{self.id}", count))
+
     def _record(self, now_ms: int) -> ExitRecord:
         statuses = [self.statuses[rank] for rank in self.message.ranks]
-        if not self.cause and self.run.groups.ooms() and any(_killed(status) for status in statuses):
-            self.cause = "OutOfMemory"
         self.meter.settle(self.run.groups.peak_kib())
         worst = max(statuses, key=lambda status: (os.waitstatus_to_exitcode(status) != 0, status & 0x7F, status), default=0)
         return ExitRecord(
