@@ -318,8 +318,12 @@ class SignalDone(msgspec.Struct, frozen=True, tag="signal_done", gc=False):
     error: str = ""
 
 
+BATCH_STEP = 0xFFFF_FFFB
+"""The batch script among the steps of a UsageReport: Slurm's number for it."""
+
+
 class UsageReport(msgspec.Struct, frozen=True, tag="usage", gc=False):
-    """Answer to QueryUsage: (step_id, usage, pids) of each step that runs here."""
+    """Answer to QueryUsage: (step_id, usage, pids) of each step that runs here, the batch script among them."""
 
     query_id: int
     steps: tuple[tuple[int, Usage, tuple[int, ...]], ...]

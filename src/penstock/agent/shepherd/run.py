@@ -22,6 +22,7 @@ from penstock.agent.shepherd.spawn import FILES_FAILED_EXIT, Failed, Launch, Not
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
+    BATCH_STEP,
     FILES_FAILED,
     AttachStep,
     Ended,
@@ -387,9 +388,14 @@ class Run:
     def _query_usage(self, message: QueryUsage, now_ms: int) -> None:
         table = processes.table()
         found = []
+        theirs: set[int] = set()
         for step in self._going():
             pids = step.tree(table)
             found.append((step.id, step.meter.now(pids), tuple(pids)))
+            theirs.update(pids)
+        if self._batch_pid and self._batch_status is None:
+            pids = [pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs]
+            found.append((BATCH_STEP, self._meter.now(pids), tuple(pids)))
         self._send(UsageReport(message.query_id, tuple(found)))
 
     def _notice(self, line: str) -> None:

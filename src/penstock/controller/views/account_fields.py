@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from penstock.controller.views import job_facts as facts
 from penstock.controller.views.chunks import time_value
 from penstock.controller.views.file_names import std_file
@@ -152,7 +154,12 @@ def _eligible(row: AccountRow, context: AccountContext) -> str:
 
 
 def _alloc_tres(row: AccountRow, context: AccountContext) -> str:
-    return facts.tres_text(facts.allocated_tres(row.allocs, billing=row.step is None), by_name=True)
+    """A step that asked for no memory of its own may use all that the job has there."""
+    allocs = row.allocs
+    if row.step is not None and not all(alloc.memory_mib for alloc in allocs):
+        memory_mib = {alloc.node: alloc.memory_mib for alloc in row.job.allocs}
+        allocs = tuple([a if a.memory_mib else replace(a, memory_mib=memory_mib.get(a.node, 0)) for a in allocs])
+    return facts.tres_text(facts.allocated_tres(allocs, billing=row.step is None), by_name=True)
 
 
 def _planned_s(job: Job, context: AccountContext) -> int:
