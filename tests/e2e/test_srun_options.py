@@ -228,20 +228,63 @@ def test_salloc_without_a_shell_leaves_the_allocation(cluster: Cluster):
     wait_for(lambda: record_of(cluster, job)["JobState"] in ("CANCELLED", "COMPLETED"), "the end of the allocation")
 
 
-def test_a_begin_time_a_dependency_and_hold_keep_srun_waiting(cluster: Cluster):
-    for words, reason in (
-        (["--begin=now+1hour"], "BeginTime"),
-        (["--hold"], "JobHeldUser"),
-        (["--dependency=singleton", "-J", "one"], "Dependency"),
-    ):
-        first = cluster.submit("-H", "-J", "one", "--wrap", "true")
-        process = cluster.start("srun", "--comment=waits", *words, "true")
-        line = wait_for(
-            lambda: [text for text in cluster.run("squeue", "-h", "-O", "JobId:10,Comment:10,Reason:20").splitlines() if "waits" in text],
-            "it",
-        )
-        assert line[0].split()[2] == reason
-        cluster.run("scancel", line[0].split()[0], first)
-        out, err = process.communicate(timeout=30)
-        assert (process.returncode, out) == (1, "")
-        assert f"srun: job {line[0].split()[0]} queued and waiting for resources" in err
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_what_keeps_it_waiting(cluster: Cluster, command: str):
+    first = cluster.submit("-H", "-J", "one", "--wrap", "true")
+    cases = {"BeginTime": ["--begin=now+1hour"], "JobHeldUser": ["--hold"], "Dependency": ["--dependency=singleton", "-J", "one"]}
+    processes = {reason: cluster.start(command, f"--comment={reason}", *words, "true") for reason, words in cases.items()}
+
+    def rows() -> list[list[str]]:
+        lines = cluster.run("squeue", "-h", "-o", "%i %k %r").splitlines()
+        return [line.split() for line in lines if line.split()[1] in cases]
+
+    for job, comment, reason in wait_for(lambda: len(found := rows()) == len(cases) and found, "the jobs"):
+        assert comment == reason
+        cluster.run("scancel", job)
+        out, err = processes[reason].communicate(timeout=30)
+        assert (processes[reason].returncode, out) == (1, "")
+        assert f"{command}: job {job} queued and waiting for resources" in err
+    cluster.run("scancel", first)
+
+
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_a_dependency_that_can_never_be_met_ends_the_waiting(cluster: Cluster, command: str):
+    bad = cluster.submit("-H", "-o", "/dev/null", "--wrap", "exit 1")
+    process = cluster.start(command, "--kill-on-invalid-dep=yes", f"--dependency=afterok:{bad}", "true")
+    wait_for(lambda: "Dependency" in cluster.run("squeue", "-h", "-o", "%r"), "the job")
+    cluster.run("scontrol", "release", bad)
+    assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_mail(configured: Cluster, command: str):
+    configured.run(command, "-Q", "--mail-type=END", f"--mail-user={command}@here", "-J", f"by-{command}", "true")
+    text = configured.wait_file("mail", f"to {command}@here")
+    assert f"Name=by-{command} Ended, Run time 00:00:00, COMPLETED, ExitCode 0 to {command}@here\n" in text
+
+
+def test_a_signal_before_the_end(cluster: Cluster):
+    task = ("sh", "-c", 'trap "echo caught; exit 4" USR1; while :; do sleep 0.05; done')
+    alone = cluster.start("srun", "-Q", "--signal=USR1@57", "-t1", *task)
+    inside = cluster.start("salloc", "-Q", "--signal=USR1@57", "-t1", "-n1", "srun", "-Q", *task)
+    for process in (alone, inside):
+        assert (process.communicate(timeout=30)[0], process.returncode) == ("caught\n", 4)
+
+
+def test_limits_are_propagated(cluster: Cluster):
+    for words, limit in ((["--propagate=NOFILE"], "777\n"), (["--propagate"], "777\n")):
+        line = f"ulimit -Sn 777; exec srun {' '.join(words)} sh -c 'ulimit -Sn'"
+        assert cluster.attempt("sh", "-c", line).stdout == limit
+    assert cluster.attempt("sh", "-c", "ulimit -Sn 777; exec srun --propagate=NONE sh -c 'ulimit -Sn'").stdout != "777\n"
+
+
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_what_srun_and_salloc_print(cluster: Cluster, command: str):
+    assert cluster.run(command, "--version").startswith("slurm ")
+    assert "--ntasks" in cluster.run(command, "--help")
+    assert cluster.run(command, "--usage").startswith(f"Usage: {command} ")
+    assert cluster.attempt(command, "-Q", "true").stderr == ""
+    said = cluster.attempt(command, "-v", *(["--no-bell"] if command == "salloc" else []), "true")
+    assert said.stderr.startswith(f"{command}: ")
+    assert "\a" not in said.stdout + said.stderr
