@@ -26,7 +26,7 @@ from penstock.sim.timeline import Timeline
 from penstock.store.base import Loaded
 from penstock.store.memory import MemoryDisk, MemoryStore
 
-STORM_MS = (30_000, 60_000)
+STORM_MS = (22_000, 45_000)
 DRAIN_MAX_MS = 3_600_000
 """Virtual time within which everything has to come to its end once the faults stop."""
 SETTLE_MS = 2_000
