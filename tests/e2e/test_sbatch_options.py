@@ -123,7 +123,7 @@ def test_limits_are_propagated(cluster: Cluster):
 
 def test_a_signal_before_the_end(cluster: Cluster):
     command = 'trap "echo caught; exit 3" USR1; while :; do sleep 0.05; done'
-    done = cluster.attempt("sbatch", "-Q", "--wait", "-o", "signalled", "--signal=B:USR1@60", "-t1", "--wrap", command)
+    done = cluster.attempt("sbatch", "-Q", "--wait", "-o", "signalled", "--signal=B:USR1@58", "-t1", "--wrap", command)
     assert done.returncode == 3
     assert (cluster.work / "signalled").read_text() == "caught\n"
 
