@@ -16,7 +16,6 @@ import msgspec
 from penstock.engine import events as e
 from penstock.engine.lifecycle import move
 from penstock.engine.state import (
-    BATCH_STEP,
     CANCELLED,
     COMPLETED,
     FAILED,
@@ -212,12 +211,16 @@ def _run_ended(state: State, event: e.RunEnded, changes: Changes) -> None:
         job.requeue_after = event.requeue
     job.nodes_left = tuple([node for node in job.nodes_left if node != event.node])
     changes.jobs[job.id] = None
-    for step_id in [key[1] for key in state.steps if key[0] == job.id] if job.next_step_id else ():
-        step = state.steps[(job.id, step_id)]
+    for step in _steps_of(state, job):
         if event.node in step.nodes_left:
             _step_left(step, event.node, event.now_ms, changes)
     if not job.nodes_left:
         _settle(state, job, event.now_ms, event.eligible_ms, changes)
+
+
+def _steps_of(state: State, job: Job) -> list[Step]:
+    """The steps of the present run: their ids are given in order."""
+    return [state.steps[(job.id, step_id)] for step_id in range(job.next_step_id)]
 
 
 def _conclude(job: Job, event: e.RunEnded, first: bool) -> None:
@@ -264,7 +267,7 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
     if not job.requeue_after:
         return
     how = job.requeue_after
-    steps = [step for key, step in state.steps.items() if key[0] == job.id]
+    steps = _steps_of(state, job)
     changes.history.append((msgspec.structs.replace(job), steps, True))
     for step in steps:
         del state.steps[(job.id, step.step_id)]
@@ -306,7 +309,7 @@ def _jobs_purged(state: State, event: e.JobsPurged, changes: Changes) -> None:
         if not job.finished:
             raise ValueError(f"JobId={job_id} has not finished")
         changes.purged[job_id] = None
-        keys = [key for key in state.steps if key[0] == job_id] if job.next_step_id else []
+        keys = [(job_id, step.step_id) for step in _steps_of(state, job)]
         changes.history.append((job, [state.steps.pop(key) for key in keys], False))
         changes.steps.update(dict.fromkeys(keys))
 
@@ -314,10 +317,9 @@ def _jobs_purged(state: State, event: e.JobsPurged, changes: Changes) -> None:
 def _step_created(state: State, event: e.StepCreated, changes: Changes) -> None:
     job = state.jobs[event.job_id]
     key = (event.job_id, event.step_id)
-    if key in state.steps:
-        raise ValueError(f"StepId={event.job_id}.{event.step_id} was given before")
-    if event.step_id < BATCH_STEP - 1000:
-        job.next_step_id = max(job.next_step_id, event.step_id + 1)
+    if event.step_id != job.next_step_id:
+        raise ValueError(f"StepId={event.job_id}.{event.step_id} is not the next one, {job.next_step_id}")
+    job.next_step_id = event.step_id + 1
     state.steps[key] = Step(
         job_id=event.job_id,
         attempt=event.attempt,

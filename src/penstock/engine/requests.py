@@ -56,11 +56,13 @@ class Waiter(NamedTuple):
 class Requests:
     """Operations and waiters of one reactor."""
 
-    __slots__ = ("_reactor", "_waiters", "steps")
+    __slots__ = ("_held", "_reactor", "_waiters", "steps")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._waiters: dict[int, list[Waiter]] = {}
+        self._held: dict[int, dict[int, None]] = {}
+        """Client -> jobs it waited for, until it is gone."""
         self.steps = StepRequests(reactor, self)
 
     # --- the entrance ---
@@ -97,7 +99,8 @@ class Requests:
 
     def gone(self, client: int, now_ms: int) -> None:
         """The connection is closed: nobody waits any more."""
-        for job_id, waiters in list(self._waiters.items()):
+        for job_id in self._held.pop(client, ()):
+            waiters = self._waiters.get(job_id, [])
             kept = [waiter for waiter in waiters if waiter.client != client]
             if len(kept) == len(waiters):
                 continue
@@ -111,9 +114,10 @@ class Requests:
         self.steps.gone(client)
 
     def _hold(self, job_id: int, waiter: Waiter) -> None:
-        if sum(map(len, self._waiters.values())) >= MAX_WAITERS:
+        if len(self._held) >= MAX_WAITERS:
             raise SlurmError(err.ESLURM_MAX_JOB_COUNT, detail=f"{MAX_WAITERS} clients are waiting already; try again later")
         self._waiters.setdefault(job_id, []).append(waiter)
+        self._held.setdefault(waiter.client, {})[job_id] = None
 
     # --- submission ---
 

@@ -15,7 +15,7 @@ from penstock.engine import commands as c
 from penstock.engine import events as e
 from penstock.engine.call import Call
 from penstock.engine.effects import launch_step
-from penstock.engine.state import CANCELLED, INTERACTIVE_STEP, RUNNING, SUSPENDED, Job
+from penstock.engine.state import CANCELLED, RUNNING, SUSPENDED, Job
 from penstock.engine.steps import StepRequest, place, refusal
 from penstock.engine.submit import Caller
 from penstock.spec import errors as err
@@ -131,7 +131,7 @@ class StepRequests:
         allocs = place(reactor.state, reactor.indexes, job, request)
         if allocs is None:
             return False
-        step_id = INTERACTIVE_STEP if request.interactive_step else job.next_step_id
+        step_id = job.next_step_id
         reactor.propose(
             e.StepCreated(
                 now_ms,

@@ -69,7 +69,6 @@ class StepRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     kill_on_bad_exit: bool | None = None
     kill_wait: int | None = None
     multi_prog: tuple[str, ...] = ()
-    interactive_step: bool = False
     wait_for_children: bool = False
     submit_line: str = ""
     export: str = ""
