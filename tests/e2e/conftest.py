@@ -17,6 +17,8 @@ COMMAND_LIMIT_S = 60
 WAIT_LIMIT_S = 30
 LOG_TAIL = 4096
 BIN = Path(sys.executable).parent
+CANCELLED = f"CANCELLED by {os.getuid()}"
+"""How sacct shows a job that the user of these tests cancelled."""
 
 
 @dataclass

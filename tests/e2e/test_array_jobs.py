@@ -1,6 +1,6 @@
 """Job arrays: elements, their ids and variables, the limit of running ones, and what can be done to a part of one."""
 
-from conftest import Cluster, wait_for
+from conftest import CANCELLED, Cluster, wait_for
 from evidence import queue, record_of, variables
 
 
@@ -36,7 +36,7 @@ def test_a_held_array_is_one_line(cluster: Cluster):
     assert queue(cluster, job, "%i|%F|%K|%t|%R") == [f"{job}_[3-9%2]|{job}|3-9%2|PD|(JobHeldUser)"]
     cluster.run("scancel", f"{job}_[4-5]", f"{job}_9")
     assert queue(cluster, job, "%i") == [f"{job}_[3,6-8%2]"]
-    assert cluster.run("sacct", "-nXP", "-j", f"{job}_4", "-o", "State").strip() == "CANCELLED by 0"
+    assert cluster.run("sacct", "-nXP", "-j", f"{job}_4", "-o", "State").strip() == CANCELLED
     cluster.run("scontrol", "release", f"{job}_7")
     cluster.wait_state(f"{job}_7", "COMPLETED")
     assert queue(cluster, job, "%i") == [f"{job}_[3,6,8%2]"]
@@ -65,7 +65,7 @@ def test_a_signal_reaches_one_element(cluster: Cluster):
     cluster.wait_state(f"{job}_1", "FAILED")
     assert cluster.state(f"{job}_0") == "RUNNING"
     cluster.run("scancel", f"{job}_0")
-    cluster.wait_state(f"{job}_0", "CANCELLED by 0")
+    cluster.wait_state(f"{job}_0", CANCELLED)
 
 
 def test_what_no_array_can_be(cluster: Cluster):

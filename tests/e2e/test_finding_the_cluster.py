@@ -29,7 +29,7 @@ def test_inside_a_job_whose_environment_was_cleaned(cluster: Cluster) -> None:
 
 
 def test_inside_a_step_whose_environment_was_cleaned(cluster: Cluster) -> None:
-    assert cluster.run("srun", "env", "-i", f"{BIN}/squeue", "-h", "-o", "%T", "--me").strip() == "RUNNING"
+    assert "here RUNNING" in cluster.run("srun", "-J", "here", "env", "-i", f"{BIN}/squeue", "-h", "-o", "%j %T", "--me")
 
 
 def test_the_variables_of_slurm_are_not_needed(cluster: Cluster) -> None:

@@ -5,7 +5,7 @@ import pty
 import re
 
 import pytest
-from conftest import Cluster, wait_for
+from conftest import CANCELLED, Cluster, wait_for
 from evidence import environment_of, output_of, record_of, variables
 
 ALLOCATION_FACTS = ["NodeList", "NumNodes", "NumCPUs", "JobName", "Account", "QOS", "WCKey", "Comment", "Nice", "Partition", "TimeLimit"]
@@ -81,7 +81,7 @@ def test_immediate_gives_up(cluster: Cluster, command: str):
         1,
         True,
     )
-    cluster.wait_state(blocker, "CANCELLED by 0")
+    cluster.wait_state(blocker, CANCELLED)
 
 
 def test_output_files(cluster: Cluster):

@@ -119,7 +119,11 @@ def test_a_user_cannot_reach_the_daemons_files_or_their_sockets(cluster: Cluster
 
 
 def test_a_shepherd_cannot_be_signalled_by_its_user(cluster: Cluster, folder: Path) -> None:
-    job = as_user(cluster, folder, "sbatch", "--parsable", "-o", "kill.out", "--wrap", "kill -9 $PPID; echo $?; exit 6").stdout.strip()
+    wrap = "until [ -e go ]; do sleep 0.05; done; kill -9 $PPID && echo killed; exit 6"
+    job = as_user(cluster, folder, "sbatch", "--parsable", "-o", "kill.out", "--wrap", wrap).stdout.strip()
+    cluster.wait_state(job, "RUNNING")
+    wait_for((folder / "kill.out").exists, "the script runs")
+    (folder / "go").touch()
     cluster.wait_state(job, "FAILED")
-    wait_for(lambda: cluster.field(job, "ExitCode") == "6:0", "the job ended by its own code")
-    assert "1" in (folder / "kill.out").read_text()
+    assert cluster.field(job, "ExitCode") == "6:0"
+    assert "not permitted" in (folder / "kill.out").read_text()

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import Cluster, wait_for
+from conftest import CANCELLED, Cluster, wait_for
 from evidence import queue, record_of
 
 FOREVER = "touch up.{name}; while :; do sleep 0.1; done"
@@ -48,7 +48,7 @@ def test_one_running_job_in_every_view(cluster: Cluster):
         (entry,) = json.loads(cluster.run(*command))["jobs"]
         assert (str(entry["job_id"]), entry["name"]) == (job, "seen")
     cluster.run("scancel", job)
-    cluster.wait_state(job, "CANCELLED by 0")
+    cluster.wait_state(job, CANCELLED)
 
 
 def test_sattach_reads_along(cluster: Cluster):
@@ -112,10 +112,10 @@ def test_every_filter_of_scancel(configured: Cluster):
     wait_for(lambda: all(count > 0 for count in counted().values()), "signals")
     assert all(counted()[name] <= most for name, most in expected.items())
     configured.run("scancel", "--full", "-s", "KILL", jobs["one"])
-    configured.wait_state(jobs["one"], "FAILED", "CANCELLED by 0")
+    configured.wait_state(jobs["one"], "FAILED", CANCELLED)
     configured.run("scancel", "--quiet", *jobs.values())
-    configured.wait_state(jobs["two"], "CANCELLED by 0")
-    assert configured.state(jobs["three"]) == "CANCELLED by 0"
+    configured.wait_state(jobs["two"], CANCELLED)
+    assert configured.state(jobs["three"]) == CANCELLED
 
 
 def test_operations_on_a_job(cluster: Cluster):
@@ -168,7 +168,7 @@ def test_start_times_are_expected(cluster: Cluster):
         assert found and found[1] > expected
     finally:
         cluster.run("scancel", blocker, job)
-        cluster.wait_state(blocker, "CANCELLED by 0")
+        cluster.wait_state(blocker, CANCELLED)
 
 
 NOTHING = "9999999"
