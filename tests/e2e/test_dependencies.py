@@ -1,7 +1,7 @@
 """Dependencies: when a job may start after others, what is shown meanwhile, and what becomes of one that never can."""
 
 from conftest import Cluster, wait_for
-from evidence import held, queue, record_of
+from evidence import held, output_of, queue, record_of
 
 
 def waiting(cluster: Cluster, *words: str) -> str:
@@ -18,6 +18,7 @@ def test_a_chain_of_successes(cluster: Cluster):
     cluster.run("scontrol", "release", first)
     assert cluster.wait_state(third, "COMPLETED")
     assert cluster.state(second) == "COMPLETED"
+    assert output_of(cluster, "printenv SLURM_JOB_DEPENDENCY", "-d", f"afterok:{second}") == f"afterok:{second}\n"
 
 
 def test_success_and_failure_part_ways(cluster: Cluster):

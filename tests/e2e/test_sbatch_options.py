@@ -181,7 +181,7 @@ def gpu_variables(found: dict[str, str]) -> dict[str, str]:
         (["--gpus=2"], {"SLURM_GPUS_ON_NODE": "2", "SLURM_GPUS": "2"}),
         (["-G", "h100:1"], {"SLURM_GPUS_ON_NODE": "1", "SLURM_GPUS": "h100:1"}),
         (["--gpus-per-node=h100:1", "-N2"], {"SLURM_GPUS_ON_NODE": "1", "SLURM_GPUS_PER_NODE": "h100:1"}),
-        (["--gpus-per-task=1", "-n2", "-N1"], {"SLURM_GPUS_ON_NODE": "2"}),
+        (["--gpus-per-task=1", "-n2", "-N1"], {"SLURM_GPUS_ON_NODE": "2", "SLURM_GPUS_PER_TASK": "1"}),
     ],
 )
 def test_gpus(cluster: Cluster, words: list[str], expected: dict[str, str]):
@@ -189,6 +189,11 @@ def test_gpus(cluster: Cluster, words: list[str], expected: dict[str, str]):
     devices = "0" if expected["SLURM_GPUS_ON_NODE"] == "1" else "0,1"
     ordinal = {"GPU_DEVICE_ORDINAL": devices}
     assert found == {"CUDA_VISIBLE_DEVICES": devices, "SLURM_JOB_GPUS": devices, **ordinal, **expected}
+
+
+def test_each_task_has_the_gpus_that_the_job_asked_for_it(cluster: Cluster):
+    words = ("--gpus-per-task=1", "-n2", "-N1")
+    assert sorted(output_of(cluster, "srun printenv CUDA_VISIBLE_DEVICES SLURM_LOCALID", *words).split()) == ["0", "0", "1", "1"]
 
 
 def test_no_gpus_are_named_where_none_are_given(cluster: Cluster):

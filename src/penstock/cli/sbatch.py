@@ -143,6 +143,8 @@ def compose(
     environment, login = choose(os.environb, form, base)
     if "distribution" in merged:
         environment[b"SLURM_DISTRIBUTION"] = distribution(merged.text("distribution")).encode()
+    if merged.text("dependency"):
+        environment[b"SLURM_JOB_DEPENDENCY"] = merged.text("dependency").encode("utf-8", "surrogateescape")
     if form:
         fields["export"] = form
     if login:

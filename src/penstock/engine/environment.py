@@ -98,7 +98,8 @@ def asked_variables(spec: JobSpec) -> dict[str, str]:
         variables["SLURM_MEM_PER_CPU"] = str(request.memory_per_cpu_mib)
     elif request.memory_per_node_mib > 0:
         variables["SLURM_MEM_PER_NODE"] = str(request.memory_per_node_mib)
-    for name, text in (("SLURM_GPUS", spec.gpus), ("SLURM_GPUS_PER_NODE", spec.gpus_per_node)):
+    echoes = {"SLURM_GPUS": spec.gpus, "SLURM_GPUS_PER_NODE": spec.gpus_per_node, "SLURM_GPUS_PER_TASK": spec.gpus_per_task}
+    for name, text in echoes.items():  # srun reads the last: each task of a step gets GPUs of its own
         if text:
             variables[name] = ",".join(item.removeprefix("gpu:") for item in text.split(","))
     return variables
