@@ -82,7 +82,6 @@ def test_a_suspension_or_its_end_that_was_missed_is_said_again(cluster, resumed)
     job = running(cluster)
     cluster.reactor.nodes.lost("n0", cluster.now_ms)
     cluster.ask("suspend", ROOT, jobs=[str(job)])
-    cluster.tick(1)
     if resumed:
         cluster.ask("resume", ROOT, jobs=[str(job)])
     cluster.sent.clear()

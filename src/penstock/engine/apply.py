@@ -293,7 +293,8 @@ def _job_suspended(state: State, event: e.JobSuspended, changes: Changes) -> Non
     job = state.jobs[event.job_id]
     if event.resumed:
         move(job, RUNNING)
-        job.suspended_total_ms += event.now_ms - job.suspend_ms
+        # At least 1, also when a clock that was set back stood still meanwhile: whoever has a total was suspended once.
+        job.suspended_total_ms += max(1, event.now_ms - job.suspend_ms)
         job.suspend_ms = 0
         job.end_limit_ms = event.end_limit_ms
     else:
