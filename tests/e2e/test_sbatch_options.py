@@ -216,7 +216,9 @@ def test_two_jobs_never_share_a_gpu(cluster: Cluster):
 def test_sizes_per_gpu(cluster: Cluster):
     found = environment_of(cluster, "--gres=gpu:2", "--cpus-per-gpu=2", "--mem-per-gpu=100M")
     assert (found["SLURM_CPUS_ON_NODE"], found["SLURM_CPUS_PER_GPU"], found["SLURM_MEM_PER_GPU"]) == ("4", "2", "100")
-    assert held(cluster, "--gpus=2", "--cpus-per-gpu=2", "--mem-per-gpu=100M")["ReqTRES"].startswith("cpu=4,mem=200M,")
+    record = held(cluster, "--gpus=2", "--cpus-per-gpu=2", "--mem-per-gpu=100M")
+    assert record["ReqTRES"].startswith("cpu=4,mem=200M,")
+    assert (record["CpusPerTres"], record["MemPerTres"]) == ("gres/gpu:2", "gres/gpu:100")
     record = held(cluster, "-n2", "--gpus-per-task=1", "--cpus-per-gpu=2", "--mem-per-gpu=100M")
     assert (record["NumCPUs"], record["CPUs/Task"], record["ReqTRES"].split(",")[1]) == ("4", "2", "mem=200M")
     done = cluster.attempt("sbatch", "-n2", "--gpus=2", "--cpus-per-gpu=1", "--wrap", "true")

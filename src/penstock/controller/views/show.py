@@ -147,6 +147,12 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
             lines.append(f"{label}={clean(text)}")
     if not spec.interactive:
         lines += [f"{label}={clean(std_file(job, which))}" for label, which in (("StdErr", "err"), ("StdIn", "in"), ("StdOut", "out"))]
+    if spec.kill_on_invalid_dep is not None:
+        lines.append(f"KillOnInvalidDependent={'Yes' if spec.kill_on_invalid_dep else 'No'}")
+    if spec.cpus_per_gpu:
+        lines.append(f"CpusPerTres=gres/gpu:{spec.cpus_per_gpu}")
+    if spec.mem_per_gpu_mib:
+        lines.append(f"MemPerTres=gres/gpu:{spec.mem_per_gpu_mib}")
     for label, counts in (
         ("TresPerJob", request.gres_total),
         ("TresPerNode", request.gres_per_node),
@@ -154,8 +160,6 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     ):
         if counts:
             lines.append(f"{label}={tres_per(counts)}")
-    if spec.kill_on_invalid_dep is not None:
-        lines.append(f"KillOnInvalidDependent={'Yes' if spec.kill_on_invalid_dep else 'No'}")
     if spec.mail_type:
         lines.append(f"MailUser={clean(spec.mail_user) or spec.user} MailType={','.join(spec.mail_type)}")
     return lines
