@@ -1,6 +1,6 @@
 """Dependencies: when a job may start after others, what is shown meanwhile, and what becomes of one that never can."""
 
-from conftest import Cluster, wait_for
+from conftest import CANCELLED, Cluster, wait_for
 from evidence import held, output_of, queue, record_of
 
 
@@ -29,7 +29,7 @@ def test_success_and_failure_part_ways(cluster: Cluster):
     cluster.run("scontrol", "release", bad)
     for job in (kinds["afternotok"], kinds["afterany"], either):
         cluster.wait_state(job, "COMPLETED")
-    cluster.wait_state(killed, "CANCELLED", "CANCELLED by 0")
+    cluster.wait_state(killed, "CANCELLED", CANCELLED)
     assert queue(cluster, kinds["afterok"], "%t %r") == ["PD DependencyNeverSatisfied"]
     cluster.run("scancel", kinds["afterok"])
 

@@ -278,8 +278,7 @@ def partition_lines(state: State, partition: Partition) -> Lines:
         f"Nodes={hostlist.compress([node.name for node in nodes]) or '(null)'}",
         f"PriorityJobFactor=1 PriorityTier={partition.priority_tier} RootOnly=NO ReqResv=NO OverSubscribe=NO",
         "OverTimeLimit=NONE PreemptMode=OFF",
-        f"State={partition.state if partition.up else 'DOWN'} TotalCPUs={sum([node.cpus for node in nodes])} TotalNodes={len(nodes)} "
-        "SelectTypeParameters=NONE",
+        f"State={partition.state} TotalCPUs={sum([node.cpus for node in nodes])} TotalNodes={len(nodes)} SelectTypeParameters=NONE",
         "JobDefaults=(null)",
         f"{memory} {most}",
         f"TRES={format_tres(total) if nodes else '(null)'}",
