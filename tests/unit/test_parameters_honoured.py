@@ -23,6 +23,7 @@ CLUSTER = {
 PARTITION = {
     **{"nodes": "Nodes", "default": "Default", "state": "State", "max_time_s": "MaxTime", "default_time_s": "DefaultTime"},
     **{"priority_tier": "PriorityTier", "max_nodes": "MaxNodes", "def_mem_per_cpu_mib": "DefMemPerCPU"},
+    **{"max_mem_per_cpu_mib": "MaxMemPerCPU", "allow_groups": "AllowGroups", "allow_accounts": "AllowAccounts"},
 }
 
 

@@ -211,3 +211,33 @@ def test_a_user_has_a_bounded_number_of_connections(monkeypatch):
     gateway = Gateway(lambda client, fields, sections: None, lambda number: None)
     assert [connect(gateway)[1].closed for _ in range(3)] == [False, False, True]
     assert [connect(gateway, uid=0)[1].closed for _ in range(3)] == [False, False, False]
+
+
+def test_an_element_that_is_named_twice_is_cancelled_once(cluster):
+    array = cluster.submit(array="1-4", hold=True)
+    answer = cluster.ask("cancel", jobs=[f"{array}_1", f"{array}_1", f"{array}_[1-2]", f"{array}_2"])
+    assert [line.split("\t")[2] for line in answer.split("\n")] == ["0", "2021", "0", "2021"]
+    ended = [job.array_task_id for job in cluster.reactor.state.jobs.values() if job.finished]
+    assert sorted(ended) == [1, 2]
+    cluster.check_law()
+
+
+def test_an_array_that_was_cancelled_whole_has_no_elements_left_to_cancel(cluster):
+    array = cluster.submit(array="1-4", hold=True)
+    answer = cluster.ask("cancel", jobs=[str(array), f"{array}_2"])
+    assert [line.split("\t")[2] for line in answer.split("\n")] == ["0", "2021"]
+    assert len(cluster.reactor.state.jobs) == 1
+    cluster.check_law()
+
+
+@pytest.mark.parametrize("text", ["Dependency=afterok:1", "StartTime=now+1hour", "Partition=main"])
+def test_what_a_running_job_waits_for_cannot_be_changed(cluster, text):
+    cluster.run(cluster.submit())
+    job = running(cluster)
+    with pytest.raises(Refused, match="no longer pending"):
+        cluster.ask("update_job", jobs=[str(job)], keys=[text])
+
+
+def test_an_allocation_is_no_array(cluster):
+    with pytest.raises(Refused):
+        cluster.ask("allocate", sections=[b""], array="1-4")

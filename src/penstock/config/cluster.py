@@ -107,14 +107,12 @@ NUMBERS = {
     "max_mem_per_cpu_mib": "MaxMemPerCPU",
     "max_mem_per_node_mib": "MaxMemPerNode",
     "slurmd_timeout_s": "SlurmdTimeout",
-    "inactive_limit_s": "InactiveLimit",
     "over_time_limit_s": "OverTimeLimit",
-    "wait_time_s": "WaitTime",
     "max_step_count": "MaxStepCount",
     "max_tasks_per_node": "MaxTasksPerNode",
     "return_to_service": "ReturnToService",
 }
-SWITCHES = {"job_requeue": "JobRequeue", "kill_on_bad_exit": "KillOnBadExit", "job_file_append": "JobFileAppend"}
+SWITCHES = {"job_requeue": "JobRequeue", "job_file_append": "JobFileAppend"}
 
 
 def engine_settings(config: SlurmConfig) -> dict[str, object]:
@@ -137,7 +135,6 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "name": partition.name,
         "nodes": partition.nodes,
         "default": partition.default,
-        "up": partition.state == "UP",
         "state": partition.state,
         "max_time_s": partition.max_time_s or 0,
         "default_time_s": partition.default_time_s or 0,

@@ -9,20 +9,22 @@ further: his view stops, and his next requests wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import logging
 import os
 import pwd
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
+from penstock.engine.caller import Caller
 from penstock.engine.reactor import BrokenEvent
-from penstock.engine.submit import Caller
 from penstock.wire.messages import Deframer
 
 MAX_CLIENTS = 16_384
@@ -30,6 +32,8 @@ MAX_REQUEST_BYTES = 64 << 20
 MAX_CLIENTS_PER_UID = 4_096
 MAX_UNSERVED_BYTES = 256 << 20
 MAX_SECTIONS = 65_536
+NAMES_LAST_S = 60.0
+"""Names and groups of users are asked of the system again after this."""
 WRITE_HIGH_BYTES = 1 << 20
 """A view pauses while so much of it waits to be read."""
 
@@ -48,6 +52,7 @@ class Gateway:
         self.clients: dict[int, Client] = {}
         self._next = 1
         self._callers: dict[tuple[int, int], Caller] = {}
+        self._names_until_s = 0.0
         self._connections: dict[int, int] = {}
         self._unserved_bytes: dict[int, int] = {}
 
@@ -59,6 +64,9 @@ class Gateway:
 
     def caller(self, uid: int, gid: int) -> Caller:
         """Names of a uid and gid; numbers where the system knows none."""
+        if time.monotonic() >= self._names_until_s:
+            self._callers.clear()
+            self._names_until_s = time.monotonic() + NAMES_LAST_S
         caller = self._callers.get((uid, gid))
         if caller is None:
             try:
@@ -69,9 +77,11 @@ class Gateway:
                 group = grp.getgrgid(gid).gr_name
             except KeyError:
                 group = str(gid)
-            if len(self._callers) > MAX_CLIENTS:
-                self._callers.clear()
-            caller = self._callers[(uid, gid)] = Caller(uid, gid, user, group)
+            groups = []
+            for number in os.getgrouplist(user, gid) if user != str(uid) else ():
+                with contextlib.suppress(KeyError):
+                    groups.append(grp.getgrgid(number).gr_name)
+            caller = self._callers[(uid, gid)] = Caller(uid, gid, user, group, tuple(groups))
         return caller
 
     def admit(self, client: Client) -> str:

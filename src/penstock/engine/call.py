@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from penstock.engine.submit import Caller
+from penstock.engine.caller import Caller
 
 Fields = dict[str, Any]
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock.engine import events as e
+from penstock.engine.caller import Caller
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes
 from penstock.engine.request import unfit_text
 from penstock.engine.state import CANCELLED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, State
-from penstock.engine.submit import Caller, base_priority, choose_partitions
+from penstock.engine.submit import base_priority, choose_partitions
 from penstock.spec import arrays, quantities, times
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
@@ -146,6 +147,8 @@ def resume(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
     yield e.JobSuspended(now_ms, job.id, resumed=True, end_limit_ms=limit_ms)
 
 
+PENDING_ONLY = ("partition", "dependency", "eligibletime", "starttime")
+
 UPDATABLE = (
     *("account", "arraytaskthrottle", "comment", "admincomment", "dependency", "eligibletime", "starttime", "extra", "jobname", "name"),
     *("mailuser", "nice", "partition", "priority", "qos", "requeue", "stdout", "stderr", "stdin", "timelimit", "wckey", "workdir"),
@@ -171,7 +174,7 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         key = key.rstrip("+-").lower()
         if key not in UPDATABLE:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a job cannot be updated; allowed are {', '.join(UPDATABLE)}")
-        if key == "partition" and job.state != PENDING:
+        if key in PENDING_ONLY and job.state != PENDING:
             raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
         try:
             spec = _update_key(state, indexes, job, caller, spec, key, operator, value, changes, now_ms)

@@ -19,15 +19,16 @@ from penstock.core.view import Batch
 from penstock.engine import commands as c
 from penstock.engine import events as e
 from penstock.engine.call import Call, Fields
+from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
 from penstock.engine.state import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SUSPENDED, Job
 from penstock.engine.step_requests import StepRequests
-from penstock.engine.submit import Caller, renumbered, submit
+from penstock.engine.submit import renumbered, submit
+from penstock.spec import arrays, hostlist, times
 from penstock.spec import errors as err
-from penstock.spec import hostlist, times
 from penstock.spec.errors import SlurmError
 from penstock.store.base import BlobTooLarge
 from penstock.store.blobs import environment_blob, script_blob
@@ -126,7 +127,7 @@ class Requests:
         reactor = self._reactor
         if reactor.refusing:
             raise SlurmError(err.ESLURM_SUBMISSIONS_DISABLED, detail=reactor.refusing)
-        events, blobs = [], []
+        events, blobs, elements = [], [], reactor.indexes.job_count
         for ahead, (fields, script, environment) in enumerate(jobs):
             request = convert(fields, SubmitRequest)
             if not script and not request.interactive:
@@ -134,6 +135,9 @@ class Requests:
             pair = [_blob(script_blob, script), _blob(environment_blob, environment)]
             events.append(submit(reactor.state, reactor.indexes, call.caller, request, pair[0][0], pair[1][0], call.now_ms, ahead))
             blobs += pair
+            elements += arrays.count(events[-1].tasks) or 1
+            if elements > reactor.state.config.max_job_count:
+                raise SlurmError(err.ESLURM_MAX_JOB_COUNT)
         for name, content in blobs:
             if name:
                 reactor.keep_blob(name, content)
@@ -380,9 +384,14 @@ class Requests:
         """Split off the meant elements first, then act on their row. A row that stands for one element is named as it."""
         job = target.job
         if target.tasks:
-            new_id = self._reactor.state.counters.next_job_id
-            yield e.TasksSplit(now_ms, job.id, new_id, target.tasks)
-            job = self._reactor.state.jobs[new_id]
+            # What came before in this request may have ended some of them already.
+            tasks = arrays.keep(job.pending_tasks, target.tasks) if job.state == PENDING else ()
+            if not tasks:
+                raise SlurmError(err.ESLURM_ALREADY_DONE)
+            if tasks != job.pending_tasks:
+                new_id = self._reactor.state.counters.next_job_id
+                yield e.TasksSplit(now_ms, job.id, new_id, tasks)
+                job = self._reactor.state.jobs[new_id]
         yield from action(job)
 
     def _each(self, call: Call, action: Callable[[Job], Iterator[e.Event]]) -> None:

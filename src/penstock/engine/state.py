@@ -271,7 +271,6 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     nodes: tuple[str, ...] = ()
     """Empty: all."""
     default: bool = False
-    up: bool = True
     state: str = "UP"
     max_time_s: int = 0
     """0: unlimited."""
@@ -305,12 +304,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     max_mem_per_cpu_mib: int = 0
     max_mem_per_node_mib: int = 0
     slurmd_timeout_s: int = 300
-    inactive_limit_s: int = 0
-    kill_on_bad_exit: bool = False
     kill_invalid_depend: bool = False
     job_file_append: bool = False
     over_time_limit_s: int = 0
-    wait_time_s: int = 0
     single_user: int = -1
     """uid that a rootless cluster serves, and that may administer it; -1: root only."""
     mail_prog: str = "/bin/mail"

@@ -14,10 +14,10 @@ from msgspec import convert
 from penstock.engine import commands as c
 from penstock.engine import events as e
 from penstock.engine.call import Call
+from penstock.engine.caller import Caller
 from penstock.engine.effects import launch_step
 from penstock.engine.state import CANCELLED, RUNNING, SUSPENDED, Job
 from penstock.engine.steps import StepRequest, place, refusal
-from penstock.engine.submit import Caller
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError

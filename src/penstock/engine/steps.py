@@ -66,8 +66,6 @@ class StepRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     unbuffered: bool = False
     address: str = ""
     key: str = ""
-    kill_on_bad_exit: bool | None = None
-    kill_wait: int | None = None
     multi_prog: tuple[str, ...] = ()
     wait_for_children: bool = False
     submit_line: str = ""
@@ -89,7 +87,6 @@ BOUNDS = {
     "umask": (0, 0o777),
     "rows": (0, 0xFFFF),
     "columns": (0, 0xFFFF),
-    "kill_wait": (0, TIME_MAX_S),
 }
 """Smallest and largest value of each number. The commands keep them; a stranger at the socket is told."""
 
@@ -150,18 +147,19 @@ def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tup
         spread = request.nodes_min or len(candidates)
         ntasks = spread * (request.ntasks_per_node or 1)
         nodes_min = min(spread, ntasks)
-    if ntasks > MAX_TASKS_PER_STEP:
+    most = state.config.max_tasks_per_node
+    if ntasks > min(MAX_TASKS_PER_STEP, most * len(candidates)):
         raise SlurmError(err.ESLURM_BAD_TASK_COUNT)
     nodes_min = min(nodes_min, ntasks)
     nodes_max = min(request.nodes_max or len(candidates), ntasks)
     if nodes_min > len(candidates):
         raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE if nodes_min <= len(job.allocs) else err.ESLURM_INVALID_NODE_COUNT)
-    whole = [fit_node(Free(a.cpus, a.memory_mib, a.gpus), request, cpus_per_task) for a in candidates]
+    whole = [min(most, fit_node(Free(a.cpus, a.memory_mib, a.gpus), request, cpus_per_task)) for a in candidates]
     if spread_tasks(whole, ntasks, nodes_min, nodes_max) is None:
         raise SlurmError(err.ESLURM_TOO_MANY_REQUESTED_CPUS if sum(whole) < ntasks else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
-    exact = request.exact or request.cpus_per_task is not None or request.exclusive
+    exact = not request.whole and (request.exact or request.cpus_per_task is not None or request.exclusive)
     free = [free_on(state, indexes, job, alloc, request.overlap) for alloc in candidates]
-    room = [fit_node(have, request, cpus_per_task) for have in free]
+    room = [min(most, fit_node(have, request, cpus_per_task)) for have in free]
     if not exact and not request.overlap:
         room = [n if have.cpus >= alloc.cpus else 0 for n, have, alloc in zip(room, free, candidates, strict=True)]
     layout = spread_tasks(room, ntasks, nodes_min, nodes_max)

@@ -12,6 +12,8 @@ from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, Request, gres_name
 from penstock.engine import events as e
+from penstock.engine.admission import Memory, admitting, within_limits
+from penstock.engine.caller import Caller
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes, gres_of
 from penstock.engine.request import SubmitRequest, parse_rlimits, refusal
@@ -37,18 +39,6 @@ FEATURE_OPERATORS = frozenset("|[]()*!, ")
 """What --constraint may hold in Slurm beside names and `&`."""
 
 
-class Caller:
-    """Who asks, as the kernel tells it."""
-
-    __slots__ = ("gid", "group", "uid", "user")
-
-    def __init__(self, uid: int, gid: int, user: str, group: str) -> None:
-        self.uid = uid
-        self.gid = gid
-        self.user = user
-        self.group = group
-
-
 def submit(
     state: State,
     indexes: Indexes,
@@ -67,10 +57,11 @@ def submit(
         raise SlurmError(err.ESLURM_INVALID_TASK_MEMORY if "mem_" in problem else err.ESLURM_NOT_SUPPORTED, detail=problem)
     if request.nice < 0 and caller.uid != 0:
         raise SlurmError(err.ESLURM_INVALID_NICE)
-    for what in ("reservation",):
-        if getattr(request, what):
-            raise SlurmError(err.ESLURM_RESERVATION_INVALID)
-    partitions = choose_partitions(config, request.partition)
+    if request.reservation:
+        raise SlurmError(err.ESLURM_RESERVATION_INVALID)
+    if request.interactive and request.array:
+        raise SlurmError(err.ESLURM_INVALID_ARRAY, detail="only a batch job can be an array")
+    partitions = admitting(choose_partitions(config, request.partition), caller, request.account)
     tasks: tuple[tuple[int, int, int], ...] = ()
     limit = 0
     if request.array:
@@ -225,6 +216,9 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             per_node_mib = request.mem_per_gpu_mib * gpus
     if per_node_mib is None and per_cpu_mib is None:
         per_node_mib, per_cpu_mib = default_memory(state, partitions)
+    asked = Memory(per_node_mib, per_cpu_mib, cpus_per_task)
+    memory = within_limits(state.config, partitions, asked, per_node or -(-max(ntasks, nodes_min) // nodes_min))
+    per_node_mib, per_cpu_mib, cpus_per_task = memory.per_node_mib, memory.per_cpu_mib, memory.cpus_per_task
     if per_node_mib == 0 or (per_cpu_mib == 0 and per_node_mib is None):
         per_node_mib, per_cpu_mib = WHOLE_NODE, None
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.engine.submit import Caller
+from penstock.engine.caller import Caller
 from penstock.sim.network import End, Link
 from penstock.sim.shepherd import script_of
 

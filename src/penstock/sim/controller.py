@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
 from penstock.core.view import View
+from penstock.engine.caller import Caller
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import decode_job
-from penstock.engine.submit import Caller
 from penstock.sim.network import End
 from penstock.sim.process import Process
 from penstock.store.base import Batch, JobQuery, StoreFull

@@ -307,7 +307,7 @@ def partition_record(state: State, partition: Partition) -> dict[str, Any]:
         },
         "minimums": {"nodes": partition.min_nodes},
         "priority": {"tier": partition.priority_tier, "job_factor": 1},
-        "partition": {"state": [partition.state if partition.up else "DOWN"]},
+        "partition": {"state": [partition.state]},
         "groups": {"allowed": ",".join(partition.allow_groups)},
         "accounts": {"allowed": ",".join(partition.allow_accounts)},
         "is_default": partition.default,

@@ -235,7 +235,7 @@ def user_name(uid: int) -> str:
 GETTERS: dict[str, Getter] = {
     "allocmem": _range(lambda member: member.held.memory_mib),
     "allocnodes": _of_partition(lambda partition: "all"),
-    "available": _of_partition(lambda partition: "up" if partition.up and partition.state == "UP" else partition.state.lower()),
+    "available": _of_partition(lambda partition: partition.state.lower()),
     "cluster": _always("N/A"),
     "comment": _first(lambda member: member.node.comment or "(null)"),
     "cores": _range(lambda member: member.node.cpus),
