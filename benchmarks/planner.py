@@ -2,7 +2,7 @@
 
     python benchmarks/planner.py            the table; exit code 1 where a bar is missed
 
-Times are the minimum of several repetitions in milliseconds of CPU, but for the longest slice, which is the median of the repetitions' longest.
+Times are the minimum of several repetitions in milliseconds of CPU; the longest slice is the median of the repetitions' longest.
 """
 
 from __future__ import annotations

@@ -21,11 +21,17 @@ WAIT_S = 20.0
 
 
 def interpreter(uid: int) -> str | None:
-    """A Python of this version that the user may execute (a virtual environment may lead into root's home); None if there is none."""
+    """A Python of this version with which the user can run Penstock (a virtual environment or the sources may lie in folders that are
+    closed to others); None if there is none."""
     for path in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        check = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "/bin/test", "-x", path]
-        if os.path.exists(path) and subprocess.run(check, check=False).returncode == 0:
-            return path
+        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", path, "-c", "import penstock.agent.service"]
+        environment = {"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"], "HOME": "/"}
+        if os.path.exists(path):
+            try:
+                if subprocess.run(command, check=False, env=environment, cwd="/", stderr=subprocess.DEVNULL).returncode == 0:
+                    return path
+            except PermissionError:
+                continue
     return None
 
 

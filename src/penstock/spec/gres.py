@@ -90,7 +90,12 @@ def parse_tres(text: str) -> dict[str, int]:
         name, mark, value = item.partition("=")
         if not mark or not name or name in counts or len(counts) >= MAX_GRES:
             raise SpecError(f"invalid TRES {text[:64]!r}: expected name=count, each name once")
-        counts[name] = parse_memory(value, "TRES memory") if name in ("mem", "vmem") else _count(value, "TRES", text)
+        if name in ("mem", "vmem"):
+            # Shown amounts go up to P, which no option accepts.
+            peta = value[-1:] == "P"
+            counts[name] = parse_memory(f"{value[:-1]}T" if peta else value, "TRES memory") << (10 if peta else 0)
+        else:
+            counts[name] = _count(value, "TRES", text)
     return counts
 
 
