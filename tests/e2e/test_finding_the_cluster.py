@@ -3,16 +3,25 @@
 import os
 import pwd
 import subprocess
+import tempfile
 from pathlib import Path
 
-from conftest import BIN, Cluster, running
+from conftest import BIN, Cluster, running, wait_for
 
 REGISTRY = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/penstock/clusters"
 
 
 def clean(cluster: Cluster, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command by its path with no variable at all but those given."""
-    return subprocess.run([str(BIN / words[0]), *words[1:]], cwd=cluster.work, env=variables, capture_output=True, text=True, timeout=30)
+    """A command by its path with no variable at all but those given, and no ancestor that could lend it one."""
+    shell = 'out=$1; shift; { "$@" >"$out/stdout" 2>"$out/stderr"; echo $? >"$out/status"; } &'
+    with tempfile.TemporaryDirectory(dir=cluster.work) as folder:
+        command = ["/bin/sh", "-c", shell, "sh", folder, str(BIN / words[0]), *words[1:]]
+        subprocess.run(command, cwd=cluster.work, env=variables, stdin=subprocess.DEVNULL, check=True)
+        texts = {name: Path(folder, name) for name in ("status", "stdout", "stderr")}
+        wait_for(lambda: texts["status"].exists() and texts["status"].read_text().endswith("\n"), f"the end of {words}")
+        return subprocess.CompletedProcess(
+            words, int(texts["status"].read_text()), texts["stdout"].read_text(), texts["stderr"].read_text()
+        )
 
 
 def test_inside_a_job_whose_environment_was_cleaned(cluster: Cluster) -> None:

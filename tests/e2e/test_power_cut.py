@@ -149,7 +149,7 @@ def test_an_id_is_its_own_users_and_a_half_request_is_no_job(cluster: Cluster) -
 def test_a_controller_killed_before_its_reply_does_not_double_the_job(tmp_path: Path) -> None:
     """The retry of each request goes to a controller that was started after the one that may have committed it."""
     with running(tmp_path / "reply", "--cpus", "2") as cluster:
-        for round_number in range(6):
+        for round_number in range(3):
             requests = [submission(lite.new_id(), f"r{round_number}n{number}") for number in range(20)]
             connections = [connect(cluster) for _ in requests]
             for connection, request in zip(connections, requests, strict=True):
@@ -166,4 +166,21 @@ def test_a_controller_killed_before_its_reply_does_not_double_the_job(tmp_path: 
                     told = answer(connection)
                 assert told == b"=" + named(cluster, f"r{round_number}n{number}")[0].encode()
         ids = cluster.run("squeue", "-h", "-o", "%i %j").split()
-        assert len(ids) == len(set(ids)) == 240
+        assert len(ids) == len(set(ids)) == 120
+
+
+def test_many_clients_at_the_same_moment_each_get_their_own_id(cluster: Cluster) -> None:
+    connections = [connect(cluster) for _ in range(400)]
+    try:
+        for number, connection in enumerate(connections):
+            connection.sendall(submission(lite.new_id(), f"crowd{number % 2}"))
+        ids = [answer(connection) for connection in connections]
+    finally:
+        for connection in connections:
+            connection.close()
+    assert len(set(ids)) == 400 and all(text[:1] == b"=" for text in ids)
+    queued = set(named(cluster, "crowd0,crowd1"))
+    assert queued == {text[1:].decode() for text in ids}
+    cluster.run("scancel", "-n", "crowd0")
+    cluster.run("scancel", "-n", "crowd1")
+    assert named(cluster, "crowd0,crowd1") == []

@@ -105,7 +105,7 @@ def test_export(cluster: Cluster):
 
 
 def test_input_reaches_the_tasks(cluster: Cluster):
-    assert cluster.attempt("srun", "-n2", "-l", "cat", stdin="hello\n").stdout.splitlines() == ["0: hello", "1: hello"]
+    assert sorted(cluster.attempt("srun", "-n2", "-l", "cat", stdin="hello\n").stdout.splitlines()) == ["0: hello", "1: hello"]
     assert cluster.attempt("srun", "-n2", "-l", "-i1", "cat", stdin="hello\n").stdout == "1: hello\n"
     assert cluster.attempt("srun", "--input=none", "--unbuffered", "cat", stdin="hello\n").stdout == ""
 
