@@ -241,3 +241,19 @@ def test_what_a_running_job_waits_for_cannot_be_changed(cluster, text):
 def test_an_allocation_is_no_array(cluster):
     with pytest.raises(Refused):
         cluster.ask("allocate", sections=[b""], array="1-4")
+
+
+def test_answers_that_changed_nothing_are_not_kept(cluster):
+    for number in range(100):
+        cluster.open("cancel", request_id=f"{number:032x}", jobs=["4711"])
+    assert not cluster.reactor._recent and not cluster.reactor._answers
+
+
+def test_answers_are_kept_no_longer_than_until_the_store_knows_them(cluster):
+    cluster.automatic = False
+    for number in range(10):
+        cluster.open("submit", request_id=f"{number:032x}", sections=[SCRIPT, b""])
+        if number:
+            cluster.durable()
+            cluster.reactor.flush()
+    assert len(cluster.reactor._recent) + len(cluster.reactor._flying_recent) <= 2

@@ -51,7 +51,8 @@ HISTORY_ROWS_MAX = 10_000
 """Rows of an array that are read to judge a dependency on it."""
 PRUNE_MAX = 1_000
 """Rows that one round of pruning deletes at most of each kind."""
-BLOB_CACHE = 256
+BLOB_CACHE_BYTES = 64 << 20
+"""Scripts and environments that are kept at hand for launches."""
 ID_MAX_DIGITS = 64
 """Of a request's id; the commands send 32."""
 OPEN_FILES = 20_000
@@ -79,6 +80,7 @@ class Service:
         self._pass_s = 0.0
         self._rest_until_s = 0.0
         self._blobs: dict[bytes, bytes] = {}
+        self._blob_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._maintain_at_s = loop.time() + MAINTAIN_S
         self._servers: list[asyncio.AbstractServer] = []
@@ -99,9 +101,10 @@ class Service:
         content = self._blobs.get(digest)
         if content is None:
             content = self.store.get_blob(digest)
-            if len(self._blobs) >= BLOB_CACHE:
-                del self._blobs[next(iter(self._blobs))]
+            self._blob_bytes += len(content)
             self._blobs[digest] = content
+            while self._blob_bytes > BLOB_CACHE_BYTES:
+                self._blob_bytes -= len(self._blobs.pop(next(iter(self._blobs))))
         return content
 
     def history(self, job_id: int) -> list[int]:

@@ -84,6 +84,8 @@ class Reactor:
         self._blob_bytes = 0
         self._answers: list[tuple[bytes, int, bytes, int]] = []
         self._recent: dict[tuple[int, bytes], bytes] = {}
+        """Answers of the next commit, and of the one under way: the store knows the older ones."""
+        self._flying_recent: dict[tuple[int, bytes], bytes] = {}
         self._events: list[tuple[int, bytes]] = []
         self._dirty = Changes()
         self._touched = Changes()
@@ -153,7 +155,9 @@ class Reactor:
 
     def recall(self, request_id: bytes, uid: int) -> bytes | None:
         """The first answer, where its commit is not durable yet (the store knows the durable ones)."""
-        return self._recent.get((uid, request_id))
+        key = (uid, request_id)
+        answer = self._recent.get(key)
+        return self._flying_recent.get(key) if answer is None else answer
 
     def keep_blob(self, digest: bytes, content: bytes) -> None:
         if digest not in self.blobs:
@@ -173,7 +177,10 @@ class Reactor:
 
     def flush(self) -> None:
         """Give everything since the last commit to the store, if none is under way."""
-        if self._in_flight or not self._events:
+        if self._in_flight:
+            return
+        if not self._events:  # who asked again would change nothing again: no answer to remember
+            self._answers, self._recent = [], {}
             return
         try:
             batch = batch_of(self.state, self._dirty, self._events)
@@ -182,6 +189,7 @@ class Reactor:
         batch.blobs = list(self.blobs.items())
         batch.requests = self._answers
         self._flying_blobs, self.blobs, self._blob_bytes = self.blobs, {}, 0
+        self._flying_recent, self._recent = self._recent, {}
         self._events, self._answers = [], []
         self._dirty = Changes()
         self._in_flight = self.state.seq
@@ -192,8 +200,7 @@ class Reactor:
         self.durable_seq = seq
         self._in_flight = 0
         self._flying_blobs = {}
-        if not self._answers:
-            self._recent.clear()
+        self._flying_recent = {}
         outbox = self._outbox
         while outbox and outbox[0][0] <= seq:
             outbox.popleft()[1]()

@@ -21,6 +21,7 @@ from penstock.engine.steps import StepRequest, place, refusal
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
+from penstock.store.base import ENVIRONMENT_MAX_BYTES
 from penstock.wire.messages import AttachStep, UsageReport
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class StepRequests:
         problem = refusal(request)
         if problem:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
+        if len(call.section(0)) > ENVIRONMENT_MAX_BYTES:
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"the environment is longer than {ENVIRONMENT_MAX_BYTES} bytes")
         job = self._requests.own_job(call)
         if len(reactor.indexes.steps_of.get(job.id, ())) >= reactor.state.config.max_step_count:
             raise SlurmError(err.ESLURM_STEP_LIMIT)
