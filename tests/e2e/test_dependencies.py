@@ -29,7 +29,7 @@ def test_success_and_failure_part_ways(cluster: Cluster):
     cluster.run("scontrol", "release", bad)
     for job in (kinds["afternotok"], kinds["afterany"], either):
         cluster.wait_state(job, "COMPLETED")
-    cluster.wait_state(killed, "CANCELLED", CANCELLED)
+    cluster.wait_state(killed, "CANCELLED", "CANCELLED by 0", CANCELLED)
     assert queue(cluster, kinds["afterok"], "%t %r") == ["PD DependencyNeverSatisfied"]
     cluster.run("scancel", kinds["afterok"])
 

@@ -75,7 +75,7 @@ FILTERS = [
     (["-p", "main", "-w", "node1"], {"two"}),
     (["--me"], {"one", "two", "three"}),
     (["-u", "root", "--ctld"], {"one", "two", "three"}),
-    (["--user=nobody", "-v"], set()),
+    (["--user=daemon", "-v"], set()),
     (["--reservation=none"], set()),
     (["-i", "--name=two"], {"two"}),
 ]

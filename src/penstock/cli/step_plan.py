@@ -4,8 +4,8 @@ Where input and output go (`--input`, `--output`, `--error`): `all` through srun
 holds %t, %n or %N is opened on each node, every other one here, by srun. Without --error, errors go where the output goes.
 
 Inside an allocation the SLURM_* variables of the job are srun's own input variables. Those that describe the job and not the step are
-left out where Slurm would refuse or serialise: memory and GPUs from the environment (a step has the job's unless it names its own), and
-SLURM_NNODES when fewer tasks or certain nodes are asked for.
+left out where Slurm would refuse or serialise: memory and GPUs from the environment (a step has the job's unless it names its own, each
+task the --gpus-per-task of the job), and SLURM_NNODES when fewer tasks or certain nodes are asked for.
 """
 
 from __future__ import annotations
@@ -194,6 +194,9 @@ def _forget_the_job(options: Options) -> None:
     for key in OF_THE_JOB:
         if options.sources.get(key, FROM_COMMAND_LINE) != FROM_COMMAND_LINE:
             del options.values[key], options.sources[key]
+    names_gpus = any(key in options for key in ("gres", "gpus", "gpus_per_node"))
+    if names_gpus and options.sources.get("gpus_per_task", FROM_COMMAND_LINE) != FROM_COMMAND_LINE:
+        del options.values["gpus_per_task"], options.sources["gpus_per_task"]
 
 
 def _switch(value: str | None, option: str) -> bool:
