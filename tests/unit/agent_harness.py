@@ -24,14 +24,11 @@ def interpreter(uid: int) -> str | None:
     """A Python of this version with which the user can run Penstock (a virtual environment or the sources may lie in folders that are
     closed to others); None if there is none."""
     for path in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", path, "-c", "import penstock.agent.service"]
+        # A shell in between: setpriv itself may still execute what its new user may not.
+        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c", '"$0" -c "import penstock.agent.service"', path]
         environment = {"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"], "HOME": "/"}
-        if os.path.exists(path):
-            try:
-                if subprocess.run(command, check=False, env=environment, cwd="/", stderr=subprocess.DEVNULL).returncode == 0:
-                    return path
-            except PermissionError:
-                continue
+        if subprocess.run(command, check=False, env=environment, cwd="/", stderr=subprocess.DEVNULL).returncode == 0:
+            return path
     return None
 
 
