@@ -25,7 +25,16 @@ def interpreter(uid: int) -> str | None:
     closed to others); None if there is none."""
     for path in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         # A shell in between: setpriv itself may still execute what its new user may not.
-        command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c", '"$0" -c "import penstock.agent.service"', path]
+        command = [
+            "setpriv",
+            f"--reuid={uid}",
+            f"--regid={uid}",
+            "--clear-groups",
+            "sh",
+            "-c",
+            '"$0" -c "import penstock.agent.service"',
+            path,
+        ]
         environment = {"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"], "HOME": "/"}
         if subprocess.run(command, check=False, env=environment, cwd="/", stderr=subprocess.DEVNULL).returncode == 0:
             return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.agent.shepherd.limits import TimeLimit, ending_line, oom_line
+from penstock.agent.shepherd.limits import FIRST_WARNING_MS, TimeLimit, ending_line, oom_line
 
 
 def test_the_limit_is_said_once_and_then_no_time_matters():
@@ -20,9 +20,10 @@ def test_the_warning_comes_before_the_limit():
     assert limit.due(100_000) == (False, True)
 
 
-def test_a_limit_shorter_than_the_warning_warns_at_once():
+def test_a_limit_shorter_than_the_warning_warns_as_soon_as_a_handler_can_be_there():
     limit = TimeLimit(5_000, 10, 60)
-    assert limit.next_ms() == 5_000 and limit.due(5_000) == (True, False)
+    assert limit.next_ms() == 5_000 + FIRST_WARNING_MS and limit.due(5_500) == (False, False)
+    assert limit.due(5_000 + FIRST_WARNING_MS) == (True, False)
 
 
 def test_suspended_time_does_not_count():

@@ -9,6 +9,9 @@ import time
 
 MIN_KILL_WAIT_S = 5
 """At a time limit SIGKILL follows SIGTERM after the configured KillWait, but not sooner than this (Slurm's rule)."""
+FIRST_WARNING_MS = 1_000
+"""A warning is not given before the run is so old, however early it was asked for: its handler is not there yet. Slurm looks at limits
+only now and then, which has the same effect."""
 STOP_AFTER_MS = 2_000
 """Suspension: SIGSTOP follows SIGTSTP after this time."""
 
@@ -62,15 +65,16 @@ class TimeLimit:
             return None
         end_ms = self._start_ms + self._stood_ms + self._limit_ms
         if self._warn_ms is not None and not self._warned:
-            return max(self._start_ms, end_ms - self._warn_ms)
+            return min(end_ms, max(self._start_ms + self._stood_ms + FIRST_WARNING_MS, end_ms - self._warn_ms))
         return end_ms
 
     def due(self, now_ms: int) -> tuple[bool, bool]:
         """(the warning is due, the limit is reached); each is said once."""
         if not self._limit_ms or self._suspended_ms is not None:
             return False, False
-        left_ms = self._limit_ms - self.run_ms(now_ms)
-        warn = self._warn_ms is not None and not self._warned and left_ms <= self._warn_ms
+        age_ms = self.run_ms(now_ms)
+        left_ms = self._limit_ms - age_ms
+        warn = self._warn_ms is not None and not self._warned and left_ms <= self._warn_ms and age_ms >= FIRST_WARNING_MS
         over = not self._over and left_ms <= 0
         self._warned |= warn
         self._over |= over
