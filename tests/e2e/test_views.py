@@ -178,6 +178,7 @@ WORDS = [
     (["scancel", NOTHING], 0, ""),
     (["scancel", "-s", "USR1", NOTHING], 1, f"scancel: error: Kill job error on job id {NOTHING}: Invalid job id specified\n"),
     (["scontrol", "show", "job", NOTHING], 1, "slurm_load_jobs error: Invalid job id specified\n"),
+    (["scontrol", "show", "step", f"{NOTHING}.0"], 1, "slurm_get_job_steps error: Invalid job id specified\n"),
     (["scontrol", "show", "node", "nope"], 1, "Node nope not found\n"),
     (["scontrol", "show", "partition", "nope"], 1, "Partition nope not found\n"),
     (["scontrol", "requeue", NOTHING], 1, f"Invalid job id specified for job {NOTHING}\n"),

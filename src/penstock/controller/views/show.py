@@ -290,6 +290,8 @@ def show_step(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[
     try:
         rows = yield from running_steps(state, QueueRequest(steps=True, step_ids=request.names))
     except SlurmError:
+        if request.names:
+            raise
         rows = []
     if request.names and not rows:
         raise SlurmError(NOT_FOUND, f"Job step {request.names[0]} not found")
