@@ -25,7 +25,7 @@ def kill(cluster: Cluster, *roles: str) -> None:
 
 def test_a_job_that_ends_while_every_daemon_is_dead_keeps_its_code(mortal: Cluster) -> None:
     job = mortal.submit("-o", "alone.out", "--wrap", "until [ -e alone.go ]; do sleep 0.05; done; echo once >> alone.runs; exit 7")
-    mortal.wait_state(job, "RUNNING")
+    wait_for(lambda: processes_of(mortal, job), "the script runs")
     kill(mortal, *DAEMONS)
     (mortal.work / "alone.go").touch()
     mortal.wait_file("alone.runs", "once")
@@ -37,8 +37,7 @@ def test_a_job_that_ends_while_every_daemon_is_dead_keeps_its_code(mortal: Clust
 
 def test_a_job_goes_on_through_the_death_of_each_daemon_in_turn(mortal: Cluster) -> None:
     job = mortal.submit("-o", "/dev/null", "--wrap", "until [ -e turn.go ]; do sleep 0.05; done; exit 0")
-    mortal.wait_state(job, "RUNNING")
-    pids = set(processes_of(mortal, job))
+    pids = set(wait_for(lambda: processes_of(mortal, job), "the script runs"))
     for role in DAEMONS:
         kill(mortal, role)
         mortal.up()
@@ -50,7 +49,7 @@ def test_a_job_goes_on_through_the_death_of_each_daemon_in_turn(mortal: Cluster)
 
 def test_a_cancel_that_nobody_heard_is_carried_out_after_the_agent_returns(mortal: Cluster) -> None:
     job = mortal.submit("-o", "/dev/null", "--wrap", "sleep 100")
-    mortal.wait_state(job, "RUNNING")
+    wait_for(lambda: processes_of(mortal, job), "the script runs")
     kill(mortal, "agent")
     mortal.run("scancel", job)
     assert processes_of(mortal, job)
