@@ -257,3 +257,11 @@ def test_answers_are_kept_no_longer_than_until_the_store_knows_them(cluster):
             cluster.durable()
             cluster.reactor.flush()
     assert len(cluster.reactor._recent) + len(cluster.reactor._flying_recent) <= 2
+
+
+def test_a_name_means_the_callers_own_jobs(cluster):
+    mine, other = cluster.submit(ALICE, name="same"), cluster.submit(BOB, name="same")
+    cluster.ask("hold", ALICE, jobs=["jobname=same", "jobname=same"])
+    assert (cluster.job(mine).hold, cluster.job(other).hold) == ("JobHeldUser", "")
+    cluster.ask("hold", ROOT, jobs=["jobname=same"])
+    assert cluster.job(other).hold == "JobHeldAdmin"

@@ -398,9 +398,9 @@ class Requests:
         """An action on every job named in `jobs`; the first refusal is the answer, after the others were tried."""
         reactor = self._reactor
         refused: SlurmError | None = None
-        for text in call.fields["jobs"]:
+        for text in dict.fromkeys(call.fields["jobs"]):
             try:
-                for target in self._named(text):
+                for target in self._named(text, call.caller):
                     self._propose_all(self._on_row(target, call.now_ms, action))
             except SlurmError as error:
                 refused = refused or error
@@ -409,12 +409,13 @@ class Requests:
         reactor.remember(call.request_id, call.caller.uid, b"", call.now_ms)
         reactor.answer(call.client, "=", b"")
 
-    def _named(self, text: str) -> list[c.Target]:
-        """Rows by id; `jobname=NAME` names rows by their name."""
+    def _named(self, text: str, caller: Caller) -> list[c.Target]:
+        """Rows by id; `jobname=NAME` names the caller's own rows by their name, root's all of that name."""
         state, indexes = self._reactor.state, self._reactor.indexes
         if text.lower().startswith("jobname="):
             name = text.partition("=")[2]
-            found = [c.Target(job) for job in state.jobs.values() if job.spec.name == name and not job.finished]
+            owners = [key for key in indexes.same_name if key[1] == name] if caller.uid == 0 else [(caller.uid, name)]
+            found = [c.Target(state.jobs[job_id]) for key in owners for job_id in list(indexes.same_name.get(key, ()))]
             if not found:
                 raise SlurmError(err.ESLURM_INVALID_JOB_ID)
             return found
