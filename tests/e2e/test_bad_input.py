@@ -195,15 +195,12 @@ def test_requests_left_half_sent_hold_up_nobody(cluster: Cluster, door: str) -> 
 def test_a_request_of_the_greatest_size_holds_up_nobody(cluster: Cluster, door: str) -> None:
     with closing(connect(door)) as connection:
         data = frame(b'{"op": "submit", "id": "aa"}', b"x" * (63 << 20), b"")
-        connection.setblocking(False)
-        sent, slowest_s = 0, 0.0
-        while sent < len(data):
-            try:
-                sent += connection.send(data[sent : sent + (8 << 20)])
-            except BlockingIOError:
-                slowest_s = max(slowest_s, served(cluster))
-        connection.settimeout(10)
-        assert connection.recv(4096)[4:5] == b"!"
+        slowest_s = 0.0
+        for at in range(0, len(data), 8 << 20):
+            connection.sendall(data[at : at + (8 << 20)])
+            slowest_s = max(slowest_s, served(cluster))
+        assert b"at most 4194304 are allowed" in connection.recv(4096)
+    print(f"\nsqueue while 63 MiB arrive: slowest {slowest_s * 1000:.0f} ms")
     assert slowest_s < SERVED_WITHIN_S
 
 

@@ -376,7 +376,8 @@ class Deframer:
                 raise ValueError(f"a frame of {length} bytes is over the bound of {self._limit}")
             if len(buffer) - at - 4 < length:
                 break
-            frames.append(bytes(buffer[at + 4 : at + 4 + length]))
+            with memoryview(buffer) as view:
+                frames.append(bytes(view[at + 4 : at + 4 + length]))
             at += 4 + length
         if at:
             del buffer[:at]
