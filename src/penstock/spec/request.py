@@ -23,10 +23,10 @@ gpus                list   of the job: `gpu:count` or `gpu:type:count`
 gpus_per_node       list   same form, per node
 gpus_per_task       list   same form, per task (ntasks or gpus is given too)
 exclusive           bool   whole nodes
-oversubscribe       bool   --oversubscribe was given: recorded and shown
+oversubscribe       bool   --oversubscribe was given: without an effect, of which the command warns
 nodelist exclude    text   hostlists, as typed (files are read by the command); syntax checked, bounded
 time_limit_s        int    seconds, a multiple of 60 (rounded up); 0 = unlimited asked for; absent = the partition's default
-time_min_s          int    same form
+time_min_s          int    same form; without an effect, of which the command warns
 begin_s             int    epoch seconds
 hold                bool   priority 0
 nice                int    added to the niceness (--nice without a value: 100)
