@@ -40,7 +40,7 @@ def test_scancel_sends_cont_and_term_and_after_kill_wait_kill(impatient: Cluster
     wait_for(lambda: not processes_of(impatient, job), "its processes are gone")
     assert time.monotonic() - began_s > 0.9
     shell, step = (impatient.work / "cancelled.out").read_text(), (impatient.work / "cancelled.step").read_text()
-    assert "shell TERM" in shell and "step TERM" in step
+    assert "shell CONT" in shell and "shell TERM" in shell and "step CONT" in step
     assert f"*** JOB {job} ON node" in shell and "CANCELLED AT 2" in shell
     assert wait_for(lambda: "RUNNING" not in impatient.run("sacct", "-nP", "-j", job, "-o", "State"), "all records closed")
     assert not impatient.live(job)

@@ -457,14 +457,16 @@ class Run:
         table = processes.table()
         everything = processes.descendants([os.getpid()], table)
         theirs: set[int] = set()
+        relieved = False  # a step was killed just now: what the job has without it is seen next time
         for step in self._going():
             pids = step.tree(table)
             step.meter.sample(pids)
-            step.watch_memory(pids)
+            relieved |= step.watch_memory(pids)
             theirs.update(pids)
         self._meter.sample([pid for pid in everything if pid not in theirs])
         limit_kib = self.assign.memory_mib * 1024
-        if limit_kib and not self.groups.limits_memory and not self._over_memory and processes.resident_kib(everything) > limit_kib:
+        watched = bool(limit_kib) and not (self.groups.limits_memory or self._over_memory or relieved)
+        if watched and processes.resident_kib(everything) > limit_kib:
             self._over_memory = 1
             for step in self._going():
                 step.cause = step.cause or "OutOfMemory"

@@ -153,13 +153,15 @@ class StepRun:
         self.signal(message.signal, table)
         self.kill_at_ms = now_ms + message.kill_wait_s * 1000
 
-    def watch_memory(self, pids: list[int]) -> None:
-        """Kill the step if it has more than its share of the job's memory (the job's own limit is the control group's)."""
+    def watch_memory(self, pids: list[int]) -> bool:
+        """Kill the step if it has more than its share of the job's memory (the job's own limit is the control group's); True if so."""
         limit_kib = self.message.memory_mib * 1024
         if limit_kib and not self.cause and processes.resident_kib(pids) > limit_kib:
             self.cause = "OutOfMemory"
             self.io.notice(oom_line(f"StepId={self.message.job_id}.{self.id}", 1))
             processes.kill_each(pids, signal.SIGKILL)
+            return True
+        return False
 
     def next_ms(self) -> int | None:
         """Boot time of the next `tick` that matters; StepIo's is asked for separately."""
