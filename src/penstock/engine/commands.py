@@ -35,22 +35,43 @@ class Target:
         self.tasks = tasks
 
 
-def targets(state: State, indexes: Indexes, text: str) -> list[Target]:
-    """The rows that `123`, `123_4` or `123_[1-5]` names; ESLURM_INVALID_JOB_ID for none."""
+Elements = dict[int, tuple[dict[int, list[Job]], list[Job]]]
+"""Array id -> (its rows by element, its rows of elements that have not started)."""
+
+
+def _array(indexes: Indexes, array_id: int) -> tuple[dict[int, list[Job]], list[Job]]:
+    by_task: dict[int, list[Job]] = {}
+    waiting = []
+    for job in indexes.rows_of(array_id):
+        if job.array_task_id >= 0:
+            by_task.setdefault(job.array_task_id, []).append(job)
+        elif job.pending_tasks:
+            waiting.append(job)
+    return by_task, waiting
+
+
+def targets(state: State, indexes: Indexes, text: str, known: Elements | None = None) -> list[Target]:
+    """The rows that `123`, `123_4` or `123_[1-5]` names; ESLURM_INVALID_JOB_ID for none. With `known` the rows of an array are looked
+    through once for all texts that are asked while nothing changes."""
     try:
         parsed = parse_job_id(text)
     except SpecError as error:
         raise SlurmError(err.ESLURM_INVALID_JOB_ID) from error
-    found = []
     if parsed.tasks:
-        for job in indexes.rows_of(parsed.job_id):
-            if job.array_task_id >= 0:
-                if arrays.contains(parsed.tasks, job.array_task_id):
-                    found.append(Target(job))
-            elif job.pending_tasks:
-                wanted = arrays.keep(job.pending_tasks, parsed.tasks)
-                if wanted:
-                    found.append(Target(job, () if wanted == job.pending_tasks else wanted))
+        if known is None or parsed.job_id not in known:
+            by_task, waiting = _array(indexes, parsed.job_id)
+            if known is not None:
+                known[parsed.job_id] = by_task, waiting
+        else:
+            by_task, waiting = known[parsed.job_id]
+        first, last, _ = parsed.tasks[0]
+        single = len(parsed.tasks) == 1 and first == last
+        named = (first,) if single else [task for task in by_task if arrays.contains(parsed.tasks, task)]
+        found = [Target(job) for task in named for job in by_task.get(task, ())]
+        for job in waiting:
+            wanted = arrays.keep(job.pending_tasks, parsed.tasks)
+            if wanted:
+                found.append(Target(job, () if wanted == job.pending_tasks else wanted))
     else:
         rows = indexes.rows_of(parsed.job_id)
         own = state.jobs.get(parsed.job_id)

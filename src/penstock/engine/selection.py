@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from penstock.engine.commands import Target, targets
+from penstock.engine.commands import Elements, Target, targets
 from penstock.engine.indexes import Indexes
 from penstock.engine.state import STATE_NAMES, Job, State
 from penstock.spec import errors as err
@@ -40,10 +40,11 @@ def select(state: State, indexes: Indexes, fields: dict[str, Any]) -> list[Selec
     if "jobs" not in fields:
         active = [job for job in state.jobs.values() if not job.finished and not job.completing and matches(job)]
         return [Selected(shown_id(job), Target(job), None) for job in active[:MAX_SELECTED]]
+    known: Elements = {}
     for text in fields["jobs"]:
         try:
             parsed = jobids.parse_job_id(text)
-            rows = targets(state, indexes, text.partition(".")[0])
+            rows = targets(state, indexes, text.partition(".")[0], known)
         except (SpecError, SlurmError):
             selected.append(Selected(text, Target(NOBODY), None, SlurmError(err.ESLURM_INVALID_JOB_ID)))
             continue

@@ -29,6 +29,7 @@ from penstock.engine.state import (
     Step,
 )
 from penstock.spec import arrays, dependency, hostlist, jobids, states
+from penstock.spec.errors import SpecError
 from penstock.spec.gres import format_tres
 
 COMPACT = tuple([short for _, short in states.JOB_BASES])
@@ -250,6 +251,10 @@ def _batch_state(job: Job, wait_status: int, cause: str) -> int:
     return FAILED if wait_status else COMPLETED
 
 
+IDS_MAX = 10_000
+"""Job ids of one request for a table."""
+
+
 class JobIds:
     """Which jobs a list of ids means: `12`, `12_3`, `12_[3-5,7]`, as texts; a bad one is a SpecError naming it.
 
@@ -266,17 +271,21 @@ class JobIds:
         """Those that name a step, as typed; they select the job too."""
         self._whole: set[int] = set()
         """Jobs that are named without a step."""
+        if len(texts) > IDS_MAX:
+            raise SpecError(f"more than {IDS_MAX} job ids in one request")
+        ranges: dict[int, dict[tuple[int, int, int], None]] = {}
         for text in texts:
-            for selector in jobids.parse_job_ids(text):
+            for selector in jobids.parse_job_ids(text, IDS_MAX):
                 if selector.tasks is None:
                     self.plain.add(selector.job_id)
                 else:
-                    before = self.tasks.get(selector.job_id, ())
-                    self.tasks[selector.job_id] = tuple(sorted((*before, *selector.tasks)))
+                    ranges.setdefault(selector.job_id, {}).update(dict.fromkeys(selector.tasks))
                 if selector.step_id is not None:
                     self.steps.append(selector)
                 else:
                     self._whole.add(selector.job_id)
+        for job_id, named in ranges.items():
+            self.tasks[job_id] = arrays.parse_ranges(",".join([f"{low}-{high}:{step}" for low, high, step in named]))
 
     def __bool__(self) -> bool:
         return bool(self.plain or self.tasks)
