@@ -144,13 +144,18 @@ def remove(ranges: Ranges, gone: Ranges) -> Ranges:
     for low, high, step in gone:
         kept: list[Range] = []
         for have in left:
-            kept += _minus(have, (low, high, step))
+            if have[1] < low or have[0] > high:
+                kept.append(have)
+            else:
+                kept += _minus(have, (low, high, step))
         left = kept
     return tuple(sorted(left))
 
 
 def keep(ranges: Ranges, wanted: Ranges) -> Ranges:
     """What both sets hold."""
+    if len(wanted) == 1 and wanted[0][0] == wanted[0][1]:
+        return wanted if contains(ranges, wanted[0][0]) else ()
     return remove(ranges, remove(ranges, wanted))
 
 
