@@ -214,3 +214,14 @@ def test_ranks_go_in_blocks_or_round_robin():
     allocs = (NodeAlloc("a", 2, 0, (), 2), NodeAlloc("b", 3, 0, (), 3))
     assert ranks_of(allocs, "") == [(0, 1), (2, 3, 4)]
     assert ranks_of(allocs, "cyclic") == [(0, 2), (1, 3, 4)]
+
+
+def test_srun_cannot_shorten_the_kill_wait_of_a_cancelled_job():
+    cluster = EngineCluster(n0=4)
+    job = cluster.submit(ntasks=4)
+    cluster.plan()
+    cluster.open("step_create", job_id=job, ntasks=1, argv=["true"], address="unix:@x", key="00")
+    cluster.ask("cancel", jobs=[str(job)])
+    cluster.sent.clear()
+    assert cluster.ask("step_kill", job_id=job, step_id=0, signal=9) == ""
+    assert cluster.messages(m.Terminate) == []

@@ -238,8 +238,11 @@ class StepRequests:
     # --- signals and attaching ---
 
     def kill(self, call: Call) -> None:
+        """srun's own wish. While the whole job is being ended it is no news: the signal that ended it reaches srun too, and its step
+        keeps the KillWait that the job has."""
         job = self._requests.own_job(call)
-        self.signal(job, int(call.fields["step_id"]), c.signal_number(call.fields.get("signal", c.SIGKILL)) or c.SIGKILL, call)
+        if not job.completing:
+            self.signal(job, int(call.fields["step_id"]), c.signal_number(call.fields.get("signal", c.SIGKILL)) or c.SIGKILL, call)
         self._requests.done(call)
 
     def signal(self, job: Job, step_id: int, signal: int, call: Call) -> None:
