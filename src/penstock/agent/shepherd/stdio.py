@@ -41,6 +41,7 @@ from penstock.wire import stdio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from penstock.wire.messages import TaskIo
 
@@ -85,16 +86,19 @@ class StepIo:
         names: dict[str, str],
         open_file: Callable[[str, int], int],
         owner_uid: int | None = None,
+        dial_as: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`names`: what a letter of a file pattern stands for (n, N, j, s, u ...; t is the rank); `open_file(path, flags)` opens as the
-        user and raises OSError; `owner_uid`: only this user (or root) may be the client, None: our own user."""
+        user and raises OSError; `owner_uid`: only this user (or root) may be the client, None: our own user;
+        `dial_as`: the rights with which clients are dialled."""
         self._io = io
         self._names = {"N": node, "j": str(job_id), "J": f"{job_id}.{step_id}", "s": str(step_id), **names}
         self._open_file = open_file
         self._clock = clock
         self._node = node
         self._owner_uid = os.getuid() if owner_uid is None else owner_uid
+        self._dial_as = dial_as
         self._tasks = {rank: _Task(rank) for rank in ranks}
         self._readers = [rank for rank in ranks if self._word(io.stdin, rank) == "client"]
         self._by_fd: dict[int, _Task] = {}
@@ -190,7 +194,7 @@ class StepIo:
 
     def _link(self, address: str, key: bytes, *, lossy: bool) -> ClientLink:
         node_rank = int(self._names.get("n", "0"))
-        return ClientLink(address, key, self._node, node_rank, owner_uid=self._owner_uid, lossy=lossy)
+        return ClientLink(address, key, self._node, node_rank, owner_uid=self._owner_uid, lossy=lossy, dial_as=self._dial_as)
 
     # --- while they run
 

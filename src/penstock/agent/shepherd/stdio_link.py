@@ -5,7 +5,8 @@ growing pauses for GIVE_UP_S, then the client counts as gone. A unix address tha
 listens there again. A client that takes nothing for STALL_S although something waits for it is gone too.
 
 Guarantees: never blocks; what a client is owed is bounded by the window of `wire.stdio`; the key and the output reach only a listener of
-the step's owner or root (unix addresses: the kernel says who listens).
+the step's owner or root (unix addresses: the kernel says who listens). The address is the user's, so it is dialled with the user's rights
+(`dial_as`): what only root may connect to, or what trusts root, is not reached through us.
 Assumes: one poll loop calls `handle` and `tick`; times are seconds of that loop's monotonic clock.
 """
 
@@ -17,6 +18,8 @@ import select
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from penstock.wire import stdio
 
@@ -33,7 +36,17 @@ class ClientLink:
     """`lossy`: output that finds the window full is skipped (sattach: a reader must not slow the job); otherwise the caller looks at
     `full` and waits. `reason` says in words why the link is gone."""
 
-    def __init__(self, address: str, key: bytes, node: str, node_rank: int, *, owner_uid: int | None, lossy: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        key: bytes,
+        node: str,
+        node_rank: int,
+        *,
+        owner_uid: int | None,
+        lossy: bool = False,
+        dial_as: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         self.lossy = lossy
         self.outbox = stdio.Outbox()
         self.gone = False
@@ -47,6 +60,7 @@ class ClientLink:
         self._node = node
         self._node_rank = node_rank
         self._owner_uid = owner_uid
+        self._dial_as = dial_as
         self._socket: socket.socket | None = None
         self._inbox = stdio.Inbox(at_client=False)
         self._received = 0
@@ -216,7 +230,8 @@ class ClientLink:
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._inbox = stdio.Inbox(at_client=False)
         self._state = "connecting"
-        code = self._socket.connect_ex(address)
+        with self._dial_as():
+            code = self._socket.connect_ex(address)
         if code == 0:
             self._begin(now_s)
         elif family == socket.AF_UNIX and code in (errno.ECONNREFUSED, errno.ENOENT):

@@ -62,6 +62,7 @@ class StepRun:
             names={"n": str(message.node_rank), "u": run.identity.user, "x": message.step_name},
             open_file=run.identity.open,
             owner_uid=run.identity.uid,
+            dial_as=run.identity.as_user,
         )
 
     def start(self) -> None:
