@@ -54,14 +54,16 @@ def test_from_a_login_shell_through_the_registry(tmp_path: Path, cluster: Cluste
         assert done.returncode == 1
         assert str(cluster.folder) in done.stderr and str(second.folder) in done.stderr
         assert "PENSTOCK_DIR" in done.stderr
-        others = [path for path in REGISTRY.iterdir() if path.read_text().strip() != str(second.folder)]
         assert clean(cluster, "sinfo", "-h", "-o", "%D", PENSTOCK_DIR=str(second.folder)).stdout == "1\n"
-        hidden = [path.rename(tmp_path / path.name) for path in others]
-        try:
-            assert clean(cluster, "sinfo", "-h", "-o", "%D").stdout == "1\n"
-        finally:
-            for path in hidden:
-                path.rename(REGISTRY / path.name)
+        entries = {path: path.read_text() for path in REGISTRY.iterdir() if path.read_text().strip() != str(second.folder)}
+        if all(Path(text.strip()).is_relative_to(tmp_path.parent) for text in entries.values()):  # never touch a cluster that is not ours
+            try:
+                for path in entries:
+                    path.unlink()
+                assert clean(cluster, "sinfo", "-h", "-o", "%D").stdout == "1\n"
+            finally:
+                for path, text in entries.items():
+                    path.write_text(text)
     assert str(second.folder) not in [path.read_text().strip() for path in REGISTRY.iterdir()]
 
 
