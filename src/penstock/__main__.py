@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from penstock import SLURM_VERSION, __version__
@@ -59,6 +60,7 @@ def _administer(argv: list[str]) -> int:
     from penstock.wire.lite import Unreachable
 
     options = _parser().parse_args(argv)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     folder = ClusterFolder(options.dir or _named() or default_folder())
     try:
         if options.verb == "up":
