@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from engine_cluster import ALICE, BOB, ROOT, EngineCluster, Refused
 
+from penstock.engine.reactor import REQUEUE_LEAD_MS
 from penstock.engine.rows import decode_job
 from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
@@ -68,6 +69,8 @@ def test_by_request_it_comes_back_after_the_delay_with_a_new_attempt():
     job = cluster.submit()
     cluster.plan()
     cluster.ask("requeue", jobs=[str(job)])
+    assert cluster.messages(m.Terminate) == [], "whoever asked may run in the job: the answer comes first"
+    cluster.tick(REQUEUE_LEAD_MS / 1000)
     assert cluster.messages(m.Terminate)[0].job_id == job
     cluster.end(job, 15, "Cancelled")
     assert (cluster.word(job), cluster.reason(job)) == ("PENDING", "BeginTime")

@@ -32,6 +32,8 @@ from penstock.wire.messages import ToAgent
 
 PURGE_MAX = 1_000
 """Jobs that leave memory in one event; the rest follow with the next tick."""
+REQUEUE_LEAD_MS = 300
+"""A job that requeues itself (submitit at its checkpoint) has this long to hear that it was done, before its end is sent."""
 ORPHAN_GRACE_MS = 60_000
 """A waiting salloc or srun whose client is gone is cancelled after this."""
 BLOBS_MAX_BYTES = 64 << 20
@@ -92,6 +94,8 @@ class Reactor:
         self._outbox: deque[tuple[int, Callable[[], None]]] = deque()
         self._in_flight = 0
         self._orphans: dict[int, int] = {}
+        self._leads: dict[int, int] = {}
+        """Requeued runs whose end is still to be sent, and when."""
         self.requests = Requests(self)
         self.nodes = NodeSessions(self)
 
@@ -241,6 +245,11 @@ class Reactor:
                 due[job_id] = None
         if due:
             self.propose(e.JobsPurged(now_ms, tuple(due)))
+        for job_id in [i for i, due_ms in self._leads.items() if due_ms <= now_ms]:
+            del self._leads[job_id]
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.completing:
+                self.nodes.terminate(job, "Cancelled", self.notes.cancel_notice(job))
         for job_id in [i for i, deadline_ms in self._orphans.items() if deadline_ms <= now_ms]:
             del self._orphans[job_id]
             job = self.state.jobs.get(job_id)
@@ -268,6 +277,8 @@ class Reactor:
         wake_ms = now_ms + 1000
         if self.indexes.eligible_heap:
             wake_ms = min(wake_ms, self.indexes.eligible_heap[0][0])
+        if self._leads:
+            wake_ms = min(wake_ms, *self._leads.values())
         return max(now_ms, wake_ms)
 
     def orphaned(self, job_id: int, now_ms: int) -> None:
@@ -340,7 +351,11 @@ class Reactor:
     def _ending(self, event: e.JobEnding) -> None:
         job = self.state.jobs[event.job_id]
         if job.nodes_left:
-            self.nodes.terminate(job, "Cancelled", self.notes.cancel_notice(job))
+            if event.requeue:
+                self._leads[job.id] = event.now_ms + REQUEUE_LEAD_MS
+            else:
+                self._leads.pop(job.id, None)
+                self.nodes.terminate(job, "Cancelled", self.notes.cancel_notice(job))
             self.requests.job_ending(job, event.now_ms)
         elif job.finished:
             self.finished(job, event.now_ms)
