@@ -13,6 +13,7 @@ in /tmp. Everything is private to the cluster's user, except that on a root clus
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import pwd
@@ -112,6 +113,17 @@ class ClusterFolder:
 
     def node_names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.read().nodes)
+
+    def seen_epoch(self) -> int:
+        """The highest epoch that an agent of this folder has obeyed; agents refuse a lower one. 0: none."""
+        seen = 0
+        for path in glob.iglob(f"{glob.escape(self.path)}/nodes/*/epoch"):
+            try:
+                with open(path, encoding="ascii") as file:
+                    seen = max(seen, int(file.read() or 0))
+            except (OSError, ValueError):
+                continue
+        return seen
 
     def register(self) -> None:
         """Let the user's commands find this cluster without any variable."""

@@ -287,7 +287,7 @@ class Service:
         """Take office, open the sockets."""
         reactor = self.reactor
         self._loop.set_exception_handler(self._unexpected)
-        reactor.take_office(read_config(self._folder), self._folder.node_names(), now_ms())
+        reactor.take_office(read_config(self._folder), self._folder.node_names(), now_ms(), self._folder.seen_epoch())
         runtime = self._folder.runtime()
         mode = 0o666 if os.getuid() == 0 else 0o600
         self._servers.append(await self._listen(self.gateway.connect, f"{runtime}/ctl.sock", mode))

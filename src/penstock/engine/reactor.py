@@ -101,14 +101,14 @@ class Reactor:
 
     # --- office ---
 
-    def take_office(self, config: ClusterConfig, known: Container[str], now_ms: int) -> None:
+    def take_office(self, config: ClusterConfig, known: Container[str], now_ms: int, past_epoch: int = 0) -> None:
         """The first events of a new controller: the configuration, a new epoch, no session yet; nodes that are not `known` any more and
-        hold nothing are forgotten."""
+        hold nothing are forgotten. `past_epoch` is the highest that agents have seen, which a restored store may not know of."""
         now_ms = self.now(now_ms)
         state = self.state
         if config != state.config or state.seq == 0:
             self.propose(e.Configured(now_ms, config))
-        self.propose(e.EpochBegun(now_ms, state.counters.epoch + 1))
+        self.propose(e.EpochBegun(now_ms, max(state.counters.epoch, past_epoch) + 1))
         for node in list(state.nodes.values()):
             if node.responding:
                 self.propose(e.NodeChanged(now_ms, node.name, responding=False))
