@@ -37,7 +37,7 @@ from penstock.store.base import Batch, JobQuery, StoreError
 from penstock.store.sqlite import SqliteStore
 from penstock.wire.messages import Hello, ToAgent, ToController
 
-SLICE_S = 0.004
+SLICE_S = 0.001
 """Longest turn of a planning pass or a view before others are served."""
 CHEAP_PASS_S = 0.005
 """A pass that took longer rests as long as it ran, so that planning takes at most half of the processor."""
