@@ -11,7 +11,6 @@ from penstock.core.plan import Plan, Reason, Reservation
 from penstock.engine.indexes import Indexes
 from penstock.engine.state import CANCELLED, COMPLETED, PENDING, STATE_NAMES, TIMEOUT, Job, State, Step
 from penstock.spec import hostlist, jobids, times
-from penstock.wire.messages import Usage
 
 if TYPE_CHECKING:
     from penstock.engine.reactor import Reactor
@@ -21,9 +20,9 @@ SIGNAL_WORDS = {9: "Killed", 15: "Terminated"}
 
 
 class Notes:
-    """Reasons and expected starts from the latest plan; loads and usage as the nodes report them."""
+    """Reasons and expected starts from the latest plan; loads as the nodes report them."""
 
-    __slots__ = ("_indexes", "_plan", "_reasons", "_reserved", "_state", "loads", "usage")
+    __slots__ = ("_indexes", "_plan", "_reasons", "_reserved", "_state", "loads")
 
     def __init__(self, state: State, indexes: Indexes) -> None:
         self._state = state
@@ -33,7 +32,6 @@ class Notes:
         self._reserved: dict[int, Reservation] | None = None
         self.loads: dict[str, tuple[int, int]] = {}
         """Node -> (CPU load in hundredths, free MiB)."""
-        self.usage: dict[tuple[int, int, str], Usage] = {}
 
     @property
     def now_ms(self) -> int:

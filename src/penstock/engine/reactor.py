@@ -36,8 +36,6 @@ REQUEUE_LEAD_MS = 300
 """A job that requeues itself (submitit at its checkpoint) has this long to hear that it was done, before its end is sent."""
 ORPHAN_GRACE_MS = 60_000
 """A waiting salloc or srun whose client is gone is cancelled after this."""
-BLOBS_MAX_BYTES = 64 << 20
-"""Blobs in one commit; a batch is closed early beyond it."""
 
 
 class World(Protocol):
@@ -83,7 +81,6 @@ class Reactor:
         self.blobs: dict[bytes, bytes] = {}
         """Not durable yet: digest to content."""
         self._flying_blobs: dict[bytes, bytes] = {}
-        self._blob_bytes = 0
         self._answers: list[tuple[bytes, int, bytes, int]] = []
         self._recent: dict[tuple[int, bytes], bytes] = {}
         """Answers of the next commit, and of the one under way: the store knows the older ones."""
@@ -164,9 +161,8 @@ class Reactor:
         return self._flying_recent.get(key) if answer is None else answer
 
     def keep_blob(self, digest: bytes, content: bytes) -> None:
-        if digest not in self.blobs:
-            self.blobs[digest] = content
-            self._blob_bytes += len(content)
+        """Until the next commit. The gateway bounds what a user may have under way."""
+        self.blobs.setdefault(digest, content)
 
     def blob(self, digest: bytes) -> bytes:
         """A blob, stored or on its way."""
@@ -192,7 +188,7 @@ class Reactor:
             raise BrokenEvent(f"a row cannot be written: {error}") from error
         batch.blobs = list(self.blobs.items())
         batch.requests = self._answers
-        self._flying_blobs, self.blobs, self._blob_bytes = self.blobs, {}, 0
+        self._flying_blobs, self.blobs = self.blobs, {}
         self._flying_recent, self._recent = self._recent, {}
         self._events, self._answers = [], []
         self._dirty = Changes()

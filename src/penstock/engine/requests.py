@@ -50,7 +50,7 @@ convert = msgspec.convert
 class Waiter(NamedTuple):
     client: int
     kind: str
-    """"start" (salloc, srun), "end" (sbatch --wait, scontrol wait_job), "revoked" (told when the allocation ends)."""
+    """start (salloc, srun), end (sbatch --wait), revoked (told when the allocation ends)."""
     deadline_ms: int = 0
 
 
