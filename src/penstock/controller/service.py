@@ -48,7 +48,7 @@ FEED_KEEP = 200_000
 HISTORY_KEEP_MS = 400 * 86_400_000
 """Accounting of jobs that ended longer ago than this is pruned."""
 HISTORY_ROWS_MAX = 10_000
-"""Rows of an array that are read to judge a dependency on it."""
+"""Rows of an array that are read to judge a dependency on it; a larger one that left memory counts as unknown."""
 PRUNE_MAX = 1_000
 """Rows that one round of pruning deletes at most of each kind."""
 BLOB_CACHE_BYTES = 64 << 20
@@ -108,8 +108,8 @@ class Service:
         return content
 
     def history(self, job_id: int) -> list[int]:
-        rows = islice(self.store.query_jobs(JobQuery(ids=(job_id,))), HISTORY_ROWS_MAX)
-        return [decode_job(row).state for row in rows]
+        rows = list(islice(self.store.query_jobs(JobQuery(ids=(job_id,))), HISTORY_ROWS_MAX + 1))
+        return [decode_job(row).state for row in rows] if len(rows) <= HISTORY_ROWS_MAX else []
 
     def mail(self, user: str, subject: str) -> None:
         send_mail(self.reactor.state.config.mail_prog, user, subject)
@@ -219,14 +219,16 @@ class Service:
 
     def _tick(self) -> None:
         at_ms = now_ms()
-        self.reactor.tick(at_ms)
-        self._check_disk()
-        if self._loop.time() >= self._maintain_at_s:
-            self._maintain_at_s = self._loop.time() + MAINTAIN_S
-            self._committer.maintain(self._prune)
-        self._touch()
-        wake_s = (self.reactor.next_wake_ms(at_ms) - at_ms) / 1000
-        self._timer = self._loop.call_later(max(0.005, wake_s), self._tick)
+        try:
+            self.reactor.tick(at_ms)
+            self._check_disk()
+            if self._loop.time() >= self._maintain_at_s:
+                self._maintain_at_s = self._loop.time() + MAINTAIN_S
+                self._committer.maintain(self._prune)
+            self._touch()
+        finally:  # time goes on, also after a mistake of ours
+            wake_s = (self.reactor.next_wake_ms(at_ms) - at_ms) / 1000
+            self._timer = self._loop.call_later(max(0.005, wake_s), self._tick)
 
     def _prune(self) -> None:
         """In the commit thread."""
