@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from environments import differences
 from script_cases import CASES, Case
-from test_same_outcome import ON_PURPOSE, disagreements
+from test_same_outcome import ON_PURPOSE, by_sender, disagreements
 from two_clusters import Cluster, Outcome
 
 ANY_NODE = Case("any", "", frozenset())
@@ -53,6 +53,12 @@ def test_a_difference_in_anything_is_seen() -> None:
     for name in slurm.texts:
         assert len(disagreements(slurm, Outcome("0", {**slurm.texts, name: "SLURM_NTASKS=9\n"}))) == 1
         assert len(disagreements(slurm, Outcome("0", {other: text for other, text in slurm.texts.items() if other != name}))) == 1
+
+
+def test_two_writers_have_no_order_but_each_keeps_its_own() -> None:
+    assert by_sender("a\nsrun: 1\nslurmstepd: x\nsrun: 2\nb\n") == "a\nslurmstepd: x\nsrun: 1\nsrun: 2\nb\n"
+    assert by_sender("srun: 2\nsrun: 1\n") == "srun: 2\nsrun: 1\n"
+    assert by_sender("srun: 1\n2\nslurmstepd: x\n") == "srun: 1\n2\nslurmstepd: x\n"
 
 
 def test_an_explanation_may_be_added_but_nothing_left_out() -> None:

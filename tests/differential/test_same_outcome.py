@@ -3,6 +3,8 @@
 Where Penstock differs on purpose, ON_PURPOSE says so and why; such a case still runs on both and must not start to agree unnoticed.
 """
 
+from itertools import groupby
+
 import pytest
 from environments import differences
 from script_cases import CASES
@@ -15,6 +17,10 @@ ON_PURPOSE: dict[str, str] = {
 }
 """Name of a case and why Penstock's outcome is another."""
 
+SENDERS = ("srun: ", "slurmstepd: ")
+"""Two processes that write into one file: a task's end reaches srun on another way than what slurmstepd says about it, so real Slurm shows
+their lines now in one order, now in the other."""
+
 
 EXPLAINED = {case.name for case in CASES if "explained" in case.flags}
 
@@ -23,6 +29,16 @@ def says_all_of(ours: str, theirs: str) -> bool:
     """Whether all lines of `theirs` are in `ours`, in their order."""
     lines = iter(ours.splitlines())
     return all(line in lines for line in theirs.splitlines())
+
+
+def by_sender(text: str) -> str:
+    """The text with neighbouring lines of SENDERS sorted by who wrote them; each one's own lines stay in their order."""
+    lines = text.splitlines(keepends=True)
+    for spoken, group in groupby(list(enumerate(lines)), key=lambda item: item[1].startswith(SENDERS)):
+        if spoken:
+            places = list(group)
+            lines[places[0][0] : places[-1][0] + 1] = sorted((line for _, line in places), key=lambda line: line.partition(": ")[0])
+    return "".join(lines)
 
 
 def disagreements(slurm: Outcome, penstock: Outcome, explained: bool = False) -> list[str]:
@@ -36,7 +52,7 @@ def disagreements(slurm: Outcome, penstock: Outcome, explained: bool = False) ->
             found.append(f"{name} is only there in {'Penstock' if theirs is None else 'Slurm'}:\n{ours if theirs is None else theirs}")
         elif name.endswith(".env"):
             found += [f"{name}: {sentence}" for sentence in differences(theirs, ours)]
-        elif theirs != ours and not (explained and name == "stderr" and says_all_of(ours, theirs)):
+        elif by_sender(theirs) != by_sender(ours) and not (explained and name == "stderr" and says_all_of(ours, theirs)):
             found.append(f"{name}:\n--- Slurm\n{theirs}--- Penstock\n{ours}")
     return found
 
