@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
-from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_one, weight_rank
+from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_one
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
 from penstock.core.request import UNLIMITED_S, Request
+from penstock.core.scores import weight_rank
 from penstock.core.view import Batch, Int64, Partition, View
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}

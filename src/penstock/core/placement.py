@@ -1,7 +1,6 @@
 """Which nodes an element gets, and what it holds on each.
 
-Preference: required nodes, then low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; jobs
-without GRES keep away from nodes that have some), then node order. An element takes as few nodes as it can, unless
+Preference: required nodes first, then what ``scores`` prefers, then node order. An element takes as few nodes as it can, unless
 ``-N min-max`` asks for as many as can be had. Tasks fill the nodes in node order, each node at least one (what cons_tres does:
 ``-N2 -n4`` on idle nodes is 3 and 1); devices asked for in total likewise.
 
@@ -19,11 +18,9 @@ from penstock.core.feasible import Site, copies_fit, pool_room, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
 from penstock.core.resources import Demand
+from penstock.core.scores import WEIGHT_SHIFT, preference
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
 
-WEIGHT_SHIFT = 40
-"""A preference key is weight rank, scarce devices (16 bits) and free CPUs (24 bits) in one int64; lower is better."""
-DEVICE_SHIFT = 24
 COVER_SCALE = 1 << 10
 PLACES_AT_ONCE = 64
 """Nodes that one call of ``place_copies`` fills, so that a caller can do other work between."""
@@ -44,26 +41,6 @@ class Placement(NamedTuple):
 
 def _gres(pools: tuple[str, ...], held: list[int]) -> GresCounts:
     return tuple(sorted((pool, count) for pool, count in zip(pools, held[FIRST_POOL:], strict=True) if count))
-
-
-def weight_rank(nodes: Nodes) -> Int64:
-    """int64[N]: dense rank of the weights, so that any weight fits into a preference key."""
-    return np.unique(nodes.weight, return_inverse=True)[1].astype(np.int64)
-
-
-def preference(nodes: Nodes, rank: Int64, room: Int64, demand: Demand) -> Int64:
-    """int64[N]: lower is better. Scorers of later policies come in here."""
-    devices = (room if demand.wants_gres else nodes.total)[FIRST_POOL:].sum(axis=0)
-    key = rank << WEIGHT_SHIFT
-    key += _within(devices, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
-    key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
-    return key
-
-
-def _within(amounts: Int64, most: int) -> Int64:
-    """Clipped to 0 ... most; several times faster than np.clip on short arrays."""
-    clipped: Int64 = np.maximum(np.minimum(amounts, most), 0)
-    return clipped
 
 
 def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:
