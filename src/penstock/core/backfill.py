@@ -25,7 +25,7 @@ from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, pla
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
 from penstock.core.request import UNLIMITED_S, Request
-from penstock.core.scores import weight_rank
+from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, Partition, View
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
@@ -45,7 +45,7 @@ class Backfill:
         self.profile = Profile(view.nodes.free, view.running, view.now_s)
         self._view = view
         self._nodes = view.nodes
-        self._rank = weight_rank(view.nodes)
+        self._preference = Preference(view.nodes)
         self._limit = reservations
         self._sites: dict[tuple[Request, str], Site | Reason] = {}
         self._stuck: dict[tuple[Request, str], Reason | None] = {}
@@ -84,7 +84,7 @@ class Backfill:
         nodes, demand = self._nodes, site.demand
         while demand.fits_one_node and wanted:
             self._count()
-            found = place_copies(nodes, self._rank, self.profile.room_now(end_s), site, wanted)
+            found = place_copies(nodes, self._preference, self.profile.room_now(end_s), site, wanted)
             for placement, count in found:
                 wanted -= count
                 self.cells += CELLS_OF_A_PLACEMENT
@@ -95,7 +95,7 @@ class Backfill:
             return
         while wanted:
             self._count()
-            spread = place_one(nodes, self._rank, self.profile.room_now(end_s), site)
+            spread = place_one(nodes, self._preference, self.profile.room_now(end_s), site)
             if spread is None:
                 return
             wanted -= 1
@@ -169,7 +169,7 @@ class Backfill:
 
     def _attempt(self, site: Site, room: Int64) -> Placement | None:
         self._count()
-        return place_one(self._nodes, self._rank, room, site)
+        return place_one(self._nodes, self._preference, room, site)
 
     def _open(self, batch: Batch) -> Iterator[Site]:
         for name in batch.partitions:

@@ -76,8 +76,8 @@ def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reaso
     return Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max)
 
 
-def pool_room(room: Int64, need: GresNeed) -> Int64:
-    """int64[N]: devices on each node that can meet ``need``."""
+def pool_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
+    """int64[N]: devices on each node that can meet ``need``; ``total`` is what the nodes of ``room`` have configured."""
     if len(need.rows) == 1:
         only: Int64 = room[need.rows[0]]
         return only
@@ -94,7 +94,7 @@ def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     elif demand.memory_per_node_mib:
         fit[room[MEMORY_MIB] < demand.memory_per_node_mib] = 0
     for need in demand.fits:
-        have = pool_room(room, need)
+        have = pool_room(room, total, need)
         if need.per_task:
             np.minimum(fit, (have - need.per_node) // need.per_task, out=fit)
         fixed = need.per_node + (1 if need.in_total else 0)
@@ -118,7 +118,7 @@ def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     elif memory_mib:
         np.minimum(copies, room[MEMORY_MIB] // memory_mib, out=copies)
     for need in demand.fits:
-        np.minimum(copies, pool_room(room, need) // (need.per_node + tasks * need.per_task + need.in_total), out=copies)
+        np.minimum(copies, pool_room(room, total, need) // (need.per_node + tasks * need.per_task + need.in_total), out=copies)
     if demand.request.exclusive:
         np.minimum(copies, room[CPUS] >= total[CPUS], out=copies)
     np.maximum(copies, 0, out=copies)
@@ -148,7 +148,7 @@ def blocker(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, s
         return Reason(word, tier, "nodes", site.nodes_min, site.nodes_most)
     if not mask.any():
         return Reason(word, tier, "nodes", site.nodes_min, 0)
-    for what, asked, have in _single_node_needs(demand, room):
+    for what, asked, have in _single_node_needs(demand, room, nodes.total):
         most = max(0, int(have[mask].max()))
         if most < asked:
             return Reason(word, tier, what, asked, most)
@@ -166,7 +166,7 @@ def blocker(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, s
             return Reason(word, tier, "tasks", demand.ntasks, most)
     for need in demand.fits:
         if need.in_total:
-            most = _largest_sum(pool_room(room, need)[able], site)
+            most = _largest_sum(pool_room(room, nodes.total, need)[able], site)
             if most < need.in_total:
                 return Reason(word, tier, need.key, need.in_total, most)
     return None
@@ -179,7 +179,7 @@ def _largest_sum(amounts: Int64, site: Site) -> int:
     return int(np.partition(amounts, -site.nodes_most)[-site.nodes_most :].sum())
 
 
-def _single_node_needs(demand: Demand, room: Int64) -> list[tuple[str, int, Int64]]:
+def _single_node_needs(demand: Demand, room: Int64, total: Int64) -> list[tuple[str, int, Int64]]:
     """What one node must have of each quantity at the least: (name, amount, int64[N])."""
     tasks = demand.least_tasks
     needs = [("cpus", tasks * demand.cpus_per_task, room[CPUS])]
@@ -187,7 +187,7 @@ def _single_node_needs(demand: Demand, room: Int64) -> list[tuple[str, int, Int6
     if memory_mib:
         needs.append(("memory_mib", memory_mib, room[MEMORY_MIB]))
     gres = [(need, need.per_node + tasks * need.per_task + (1 if need.in_total else 0)) for need in demand.fits]
-    return needs + [(need.key, asked, pool_room(room, need)) for need, asked in gres]
+    return needs + [(need.key, asked, pool_room(room, total, need)) for need, asked in gres]
 
 
 def unavailable(nodes: Nodes, site: Site) -> tuple[str, ...]:

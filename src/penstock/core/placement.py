@@ -18,7 +18,7 @@ from penstock.core.feasible import Site, copies_fit, pool_room, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
 from penstock.core.resources import Demand
-from penstock.core.scores import WEIGHT_SHIFT, preference
+from penstock.core.scores import WEIGHT_SHIFT, Preference
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
 
 COVER_SCALE = 1 << 10
@@ -43,7 +43,7 @@ def _gres(pools: tuple[str, ...], held: list[int]) -> GresCounts:
     return tuple(sorted((pool, count) for pool, count in zip(pools, held[FIRST_POOL:], strict=True) if count))
 
 
-def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:
+def place_copies(nodes: Nodes, preference: Preference, room: Int64, site: Site, wanted: int) -> list[tuple[Placement, int]]:
     """Up to ``wanted`` elements that fit on one node each, as (placement of one, how many of them), in order of preference.
     The cost does not depend on ``wanted`` where a node's devices are of one pool. At most PLACES_AT_ONCE nodes are filled: where
     that many are in the answer, ask again."""
@@ -56,7 +56,7 @@ def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int
     at = np.flatnonzero(mask & (copies > 0))
     if not len(at):
         return []
-    keys = preference(nodes, rank, room, demand)[at]
+    keys = preference.keys(room, demand)[at]
     if wanted == 1:
         at = at[[int(np.argmin(keys))]]
     else:
@@ -80,7 +80,7 @@ def place_copies(nodes: Nodes, rank: Int64, room: Int64, site: Site, wanted: int
     return found
 
 
-def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site) -> Placement | None:
+def place_one(nodes: Nodes, preference: Preference, room: Int64, site: Site) -> Placement | None:
     """One element on any number of nodes, or None."""
     demand = site.demand
     fit = tasks_fit(room, nodes.total, demand)
@@ -89,11 +89,11 @@ def place_one(nodes: Nodes, rank: Int64, room: Int64, site: Site) -> Placement |
     at = np.flatnonzero(able)
     if len(at) < least or least > most or not able[site.required].all():
         return None
-    keys = preference(nodes, rank, room, demand)[at]
+    keys = preference.keys(room, demand)[at]
     forced = np.zeros(len(at), np.bool_)
     forced[np.searchsorted(at, site.required)] = True
     needs = [(fit[at], demand.ntasks)] if demand.ntasks else []
-    needs += [(pool_room(room, need)[at], need.in_total) for need in demand.fits if need.in_total]
+    needs += [(pool_room(room, nodes.total, need)[at], need.in_total) for need in demand.fits if need.in_total]
     if demand.spreads:
         least = min(most, len(at))
     picked = _pick(keys, forced, needs, least, min(most, len(at)))
@@ -167,7 +167,7 @@ def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, tasks: Int64) 
     for need in demand.draws:
         wanted = need.per_node + tasks * need.per_task
         if need.in_total:
-            wanted = _fill(pool_room(room - amount, need), need.in_total)
+            wanted = _fill(pool_room(room - amount, total, need), need.in_total)
         _draw(amount, room, need.rows, wanted)
     return amount
 

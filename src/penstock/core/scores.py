@@ -16,18 +16,28 @@ WEIGHT_SHIFT = 40
 DEVICE_SHIFT = 24
 
 
+class Preference:
+    """The scores of one pass over one view's nodes; lower keys are better. A policy of placement is a subclass."""
+
+    one_by_one = False
+    """Whether each element is placed by itself: true where a placement changes what is best for the next element like it."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._rank = weight_rank(nodes)
+
+    def keys(self, room: Int64, demand: Demand) -> Int64:
+        """int64[N]. Only the keys of nodes where ``demand`` fits into ``room`` mean something."""
+        devices = (room if demand.wants_gres else self._nodes.total)[FIRST_POOL:].sum(axis=0)
+        key = self._rank << WEIGHT_SHIFT
+        key += _within(devices, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
+        key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
+        return key
+
+
 def weight_rank(nodes: Nodes) -> Int64:
     """int64[N]: dense rank of the weights, so that any weight fits into a preference key."""
     return np.unique(nodes.weight, return_inverse=True)[1].astype(np.int64)
-
-
-def preference(nodes: Nodes, rank: Int64, room: Int64, demand: Demand) -> Int64:
-    """int64[N]: lower is better. Scorers of later policies come in here."""
-    devices = (room if demand.wants_gres else nodes.total)[FIRST_POOL:].sum(axis=0)
-    key = rank << WEIGHT_SHIFT
-    key += _within(devices, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
-    key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
-    return key
 
 
 def _within(amounts: Int64, most: int) -> Int64:
