@@ -17,7 +17,7 @@ a longer time limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
@@ -152,13 +152,8 @@ class Backfill:
     def reserve(self, batch: Batch, job_id: int) -> Reservation | None:
         """Promise the next element of the batch its earliest start, where the profile knows one."""
         seconds = _seconds(batch)
-        best: tuple[int, Placement, Site] | None = None
-        for site in self._open(batch):
-            if self._reserved.get(site.partition.name, 0) >= self._limit:
-                continue
-            found = self.profile.earliest(seconds, partial(self._attempt, site))
-            if found is not None and (best is None or found[0] < best[0]):
-                best = (*found, site)
+        allowed = [site for site in self._open(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
+        best = self._soonest(allowed, seconds)
         if best is None:
             return None
         start_s, placement, site = best
@@ -166,6 +161,34 @@ class Backfill:
         name = site.partition.name
         self._reserved[name] = self._reserved.get(name, 0) + 1
         return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes))
+
+    def would(self, batch: Batch, job_id: int) -> Reservation | Reason:
+        """Where and when (``start_s`` is now at the earliest) an element of this batch would start behind all that the pass has
+        decided, or why it cannot. Nothing is taken from the profile: any number of batches may be asked about."""
+        refusal = self.refusal(batch)
+        if refusal is not None:
+            return refusal
+        seconds, now_s = _seconds(batch), self._view.now_s
+        for site in self._open(batch):
+            for placement, _ in self._fill(site, now_s + seconds, 1):
+                return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes))
+        stuck = self.stuck(batch)
+        if stuck is not None:
+            return stuck
+        best = self._soonest(self._open(batch), seconds)
+        if best is None:
+            return Reason(*BUSY)
+        start_s, placement, site = best
+        return Reservation(job_id, site.partition.name, start_s, start_s + seconds, placement.shares(self._nodes))
+
+    def _soonest(self, sites: Iterable[Site], seconds: int) -> tuple[int, Placement, Site] | None:
+        """The earliest start after now on one of the sites; the first of those that are equally early."""
+        best: tuple[int, Placement, Site] | None = None
+        for site in sites:
+            found = self.profile.earliest(seconds, partial(self._attempt, site))
+            if found is not None and (best is None or found[0] < best[0]):
+                best = (*found, site)
+        return best
 
     def _attempt(self, site: Site, room: Int64) -> Placement | None:
         self._count()

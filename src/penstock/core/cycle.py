@@ -46,6 +46,9 @@ class Reporter:
     def reserved(self, reservation: Reservation) -> None:
         """This blocked job got a reservation."""
 
+    def ended(self, policy: Backfill) -> None:
+        """The pass is over. The policy knows all that was decided and may be asked what it would do with other requests."""
+
 
 def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = None) -> Generator[int, None, Plan]:
     """Yields the number of placement attempts so far; returns the Plan."""
@@ -104,6 +107,7 @@ def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = 
         if policy.cells - yielded >= budget.slice_cells:
             yielded = policy.cells
             yield policy.tests
+    reporter.ended(policy)
     return book.plan(complete, policy.tests)
 
 

@@ -6,6 +6,7 @@ are exact per node; which nodes to choose is ``placement``'s business. Pure func
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,38 +139,49 @@ def never_fits(view: View, partition: str, request: Request) -> Reason | None:
 
 
 def blocker(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, str]) -> Reason | None:
-    """The first quantity of which ``room`` on the nodes of ``mask`` has too little, and how much could be had; None where
-    there is enough of each. The order is from the particular to the whole: one task on one node, then nodes, then sums.
-    ``why`` is word and tier of the reason."""
+    """The first of ``blockers``; None where there is enough of everything."""
+    return next(blockers(nodes, site, room, mask, why), None)
+
+
+def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, str]) -> Iterator[Reason]:
+    """The quantities of which ``room`` on the nodes of ``mask`` has too little, and how much could be had. The order is from the
+    particular to the whole: one task on one node, then nodes, then sums. ``why`` is word and tier of the reasons."""
     word, tier = why
     demand = site.demand
     request = demand.request
     if site.nodes_min > site.nodes_most:
-        return Reason(word, tier, "nodes", site.nodes_min, site.nodes_most)
+        yield Reason(word, tier, "nodes", site.nodes_min, site.nodes_most)
+        return
     if not mask.any():
-        return Reason(word, tier, "nodes", site.nodes_min, 0)
+        yield Reason(word, tier, "nodes", site.nodes_min, 0)
+        return
+    enough = True
     for what, asked, have in _single_node_needs(demand, room, nodes.total):
         most = max(0, int(have[mask].max()))
         if most < asked:
-            return Reason(word, tier, what, asked, most)
+            enough = False
+            yield Reason(word, tier, what, asked, most)
+    if not enough:
+        return
     fit = np.where(mask, tasks_fit(room, nodes.total, demand), 0)
     able = fit >= demand.least_tasks
     lacking = [nodes.names[at] for at in site.required if not able[at]]
     if lacking:
-        return Reason(word, tier, "nodes", len(site.required), len(site.required) - len(lacking), names=tuple(lacking))
+        yield Reason(word, tier, "nodes", len(site.required), len(site.required) - len(lacking), names=tuple(lacking))
+        return
     if int(able.sum()) < site.nodes_min:
         what = "idle nodes" if request.exclusive else "nodes"
-        return Reason(word, tier, what, site.nodes_min, int(able.sum()))
+        yield Reason(word, tier, what, site.nodes_min, int(able.sum()))
+        return
     if demand.ntasks:
         most = _largest_sum(fit[able], site)
         if most < demand.ntasks:
-            return Reason(word, tier, "tasks", demand.ntasks, most)
+            yield Reason(word, tier, "tasks", demand.ntasks, most)
     for need in demand.fits:
         if need.in_total:
             most = _largest_sum(pool_room(room, nodes.total, need)[able], site)
             if most < need.in_total:
-                return Reason(word, tier, need.key, need.in_total, most)
-    return None
+                yield Reason(word, tier, need.key, need.in_total, most)
 
 
 def _largest_sum(amounts: Int64, site: Site) -> int:

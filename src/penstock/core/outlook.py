@@ -7,7 +7,6 @@ were first. Nothing is promised by it.
 from __future__ import annotations
 
 from penstock.core.backfill import Backfill
-from penstock.core.feasible import BUSY
 from penstock.core.plan import Reason, Reservation
 from penstock.core.view import Batch, View
 
@@ -17,11 +16,4 @@ HYPOTHETICAL = 0
 
 def outlook(view: View, batch: Batch) -> Reservation | Reason:
     """Where and when (``start_s`` is now at the earliest) a job of this batch could start, or why it cannot."""
-    policy = Backfill(view, reservations=1)
-    refusal = policy.refusal(batch)
-    if refusal is not None:
-        return refusal
-    for site, placement, _ in policy.start(batch, 1):
-        shares = placement.shares(view.nodes)
-        return Reservation(HYPOTHETICAL, site.partition.name, view.now_s, view.now_s + batch.time_limit_s, shares)
-    return policy.stuck(batch) or policy.reserve(batch, HYPOTHETICAL) or Reason(*BUSY)
+    return Backfill(view, reservations=1).would(batch, HYPOTHETICAL)
