@@ -2,12 +2,13 @@
 
     cluster("2*n[cpu:4,gpu:8]").pending("a: 8gpu 1h", "b: 1gpu 10m").expect("a→n0", "b→n1")
 
-Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,weight:N,feature:NAME]`` (nodes PREFIX0, PREFIX1, ...; 8 CPUs and 64G
-unless said). Jobs: ``NAME: WORD...``, where a word is ``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a
-node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or ``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``excl``, ``on=n0,n1``,
-``not=n1``, ``has=FEATURE``, ``x100`` (array elements), ``%2`` (of which may start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
-Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a×128`` (starts), ``a: Priority`` (reason), ``a@1h`` (reserved start),
-``a@1h→n0``. Every start must be expected; nothing else may start.
+Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weight:N,feature:NAME]`` (nodes PREFIX0, PREFIX1, ...;
+8 CPUs and 64G unless said; ``gpu:2/10`` are two GPUs that jobs may share, in tenths). Jobs: ``NAME: WORD...``, where a word is
+``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or
+``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``, ``on=n0,n1``, ``not=n1``,
+``has=FEATURE``, ``x100`` (array elements), ``%2`` (of which may start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
+Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a→n0#1`` (shared devices), ``a×128`` (starts), ``a: Priority``
+(reason), ``a@1h`` (reserved start), ``a@1h→n0``. Every start must be expected; nothing else may start.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from penstock.core.cycle import Budget, plan_now
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Plan, Reason, Share
 from penstock.core.request import WHOLE_NODE, Request
+from penstock.core.slots import slot_key, split_slot
 
 NOW_S = 1_000_000
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -59,7 +61,12 @@ class Scenario:
                 facts[key] = int(value)
             else:
                 kind, _, count = value.rpartition(":")
-                gres[f"{key}:{kind}" if kind else key] = int(count)
+                pool = f"{key}:{kind}" if kind else key
+                devices, _, shares = count.partition("/")
+                if shares:
+                    gres.update({slot_key(pool, len(gres) + index): int(shares) for index in range(int(devices))})
+                else:
+                    gres[pool] = int(devices)
         node = NodeRecord(
             name,
             len(self.nodes),
@@ -161,7 +168,7 @@ class Scenario:
             elif match := re.fullmatch(r"(\w+)→(\S+)", text):
                 allowed[match[1]] += 1
                 places = [start.shares for start in plan.starts if names[start.job_id] == match[1]]
-                found = [",".join(f"{s.node}:{s.ntasks}" if ":" in match[2] else s.node for s in shares) for shares in places]
+                found = [",".join(_named(share, match[2]) for share in shares) for shares in places]
                 assert match[2] in found, f"{text}: {found}{seen}"
             else:
                 name, word = text.split(": ")
@@ -176,12 +183,19 @@ class Scenario:
         return self.job_ids[name]
 
 
+def _named(share: Share, like: str) -> str:
+    if ":" in like:
+        return f"{share.node}:{share.ntasks}"
+    devices = [split_slot(key)[1] for key, _ in share.gres] if "#" in like else []
+    return share.node + "".join(f"#{index}" for index in devices)
+
+
 def _record(job_id: int, words: list[str]) -> PendingRecord:
     facts: dict[str, object] = {}
     gres: dict[str, list[tuple[str, int]]] = {}
     partitions, priority, limit_s, count, startable = ("main",), 0, 3600, 1, None
     for word in words:
-        if match := re.fullmatch(r"(\d+)(gpu(?::\w+)?)(/task|/job)?", word):
+        if match := re.fullmatch(r"(\d+)(gpu(?::\w+)?|shard(?::\w+)?)(/task|/job)?", word):
             field = {None: "gres_per_node", "/task": "gres_per_task", "/job": "gres_total"}[match[3]]
             gres.setdefault(field, []).append((match[2], int(match[1])))
         elif match := re.fullmatch(r"(\d+)cpu", word):

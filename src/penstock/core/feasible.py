@@ -14,6 +14,7 @@ import numpy as np
 from penstock.core.plan import Reason
 from penstock.core.request import Request
 from penstock.core.resources import UNBOUNDED, Demand, GresNeed, resolve
+from penstock.core.slots import largest_part, parts, untouched
 from penstock.core.view import CPUS, MEMORY_MIB, Bool, Int64, Nodes, Partition, View
 
 NEVER = ("BadConstraints", "impossible")
@@ -79,10 +80,19 @@ def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reaso
 
 def pool_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
     """int64[N]: devices on each node that can meet ``need``; ``total`` is what the nodes of ``room`` have configured."""
+    if need.slots:
+        return _slot_room(room, total, need)
     if len(need.rows) == 1:
         only: Int64 = room[need.rows[0]]
         return only
     return sum((room[row] for row in need.rows), np.zeros(room.shape[1], np.int64))
+
+
+def _slot_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
+    if need.part:
+        return largest_part(room, need.slots)
+    whole: Int64 = sum((room[row] for row in need.rows), untouched(room, total, need.slots).sum(axis=0))
+    return whole
 
 
 def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
@@ -119,7 +129,8 @@ def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     elif memory_mib:
         np.minimum(copies, room[MEMORY_MIB] // memory_mib, out=copies)
     for need in demand.fits:
-        np.minimum(copies, pool_room(room, total, need) // (need.per_node + tasks * need.per_task + need.in_total), out=copies)
+        each = need.per_node + tasks * need.per_task + need.in_total
+        np.minimum(copies, parts(room, need.slots, each) if need.part else pool_room(room, total, need) // each, out=copies)
     if demand.request.exclusive:
         np.minimum(copies, room[CPUS] >= total[CPUS], out=copies)
     np.maximum(copies, 0, out=copies)

@@ -17,8 +17,9 @@ import numpy as np
 from penstock.core.feasible import Site, copies_fit, pool_room, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
-from penstock.core.resources import Demand
+from penstock.core.resources import UNBOUNDED, Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
+from penstock.core.slots import take_whole
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
 
 COVER_SCALE = 1 << 10
@@ -69,8 +70,8 @@ def place_copies(nodes: Nodes, preference: Preference, room: Int64, site: Site, 
         count = min(int(copies[node]), wanted)
         left = room[:, [node]].copy()
         while count:
-            amount = _amount(nodes, np.array([node], np.int64), left, demand, tasks)
-            alike = count if _one_pool_each(demand, left) else 1
+            amount = _amount(nodes, preference, np.array([node], np.int64), left, demand, tasks)
+            alike = min(count, _alike(demand, left, amount))
             found.append((Placement(np.array([node], np.int64), tasks, amount), alike))
             wanted -= alike
             left -= amount * alike
@@ -101,7 +102,7 @@ def place_one(nodes: Nodes, preference: Preference, room: Int64, site: Site) -> 
         return None
     chosen = at[np.sort(picked)]
     tasks = _fill(fit[chosen], demand.ntasks) if demand.ntasks else np.full(len(chosen), demand.tasks_each, np.int64)
-    return Placement(chosen, tasks, _amount(nodes, chosen, room[:, chosen], demand, tasks))
+    return Placement(chosen, tasks, _amount(nodes, preference, chosen, room[:, chosen], demand, tasks))
 
 
 def _pick(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], least: int, most: int) -> Int64 | None:
@@ -144,12 +145,16 @@ def _fill(room: Int64, amount: int) -> Int64:
     return parts
 
 
-def _one_pool_each(demand: Demand, left: Int64) -> bool:
-    """Whether all copies on this node draw from the same pools."""
-    return all(sum(1 for row in need.rows if left[row, 0] > 0) <= 1 for need in demand.draws)
+def _alike(demand: Demand, left: Int64, amount: Int64) -> int:
+    """How many copies on this node certainly hold the same amounts: all where each need draws from one pool, as many as the
+    device can give where they hold a part of one."""
+    if not all(sum(1 for row in need.rows if left[row, 0] > 0) <= 1 for need in demand.draws):
+        return 1
+    taken = [row for need in demand.draws for row in need.slots if amount[row, 0]]
+    return min((int(left[row, 0] // amount[row, 0]) for row in taken), default=UNBOUNDED)
 
 
-def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, tasks: Int64) -> Int64:
+def _amount(nodes: Nodes, preference: Preference, at: Int64, room: Int64, demand: Demand, tasks: Int64) -> Int64:
     """int64[resources, k]: what the element holds on the nodes ``at``, whose room is ``room``."""
     total = nodes.total[:, at]
     amount = np.zeros_like(room)
@@ -168,15 +173,21 @@ def _amount(nodes: Nodes, at: Int64, room: Int64, demand: Demand, tasks: Int64) 
         wanted = need.per_node + tasks * need.per_task
         if need.in_total:
             wanted = _fill(pool_room(room - amount, total, need), need.in_total)
-        _draw(amount, room, need.rows, wanted)
+        if need.part:
+            slots = np.array(need.slots)[preference.device(room - amount, at, demand, need, wanted)]
+            amount[slots, np.arange(len(at))] += wanted
+        else:
+            _draw(amount, room, total, need, wanted)
     return amount
 
 
-def _draw(amount: Int64, room: Int64, rows: tuple[int, ...], wanted: Int64) -> None:
-    """Take ``wanted[k]`` devices from the pools ``rows``, the first pool first."""
+def _draw(amount: Int64, room: Int64, total: Int64, need: GresNeed, wanted: Int64) -> None:
+    """Take ``wanted[k]`` devices from the pools of ``need``, the first pool first, then from its slots."""
     open_ = wanted.copy()
-    for row in rows:
+    for row in need.rows:
         part = np.minimum(open_, room[row] - amount[row])
         np.maximum(part, 0, out=part)
         amount[row] += part
         open_ -= part
+    if need.slots:
+        take_whole(amount, room, total, need.slots, open_)

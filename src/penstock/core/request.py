@@ -82,6 +82,8 @@ class Request:
             for key, _ in counts:
                 if seen.setdefault(gres_name(key), at) != at:
                     raise ValueError(f"Request: {gres_name(key)} is asked for per node, per task and in total at once: one way is allowed")
+        if "gpu" in seen and "shard" in seen:
+            raise ValueError("Request: gpu and shard are asked for at once: whole GPUs or parts of one are allowed")
 
 
 LARGEST = 1 << 31

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.core.request import WHOLE_NODE, Request, gres_name
+from penstock.core.slots import MARK, PARTS_OF, slot_rows
 from penstock.core.view import FIRST_POOL
 
 UNBOUNDED = 1 << 40
@@ -19,13 +20,16 @@ UNBOUNDED = 1 << 40
 
 
 class GresNeed(NamedTuple):
-    """``rows`` of the resource matrix can meet this; empty where no node has such a pool."""
+    """``rows`` of the resource matrix can meet this, unit by unit, and ``slots`` device by device (see ``slots``), in parts where
+    ``part`` is true, else whole. Both are empty where no node has such a pool. Counts are devices, or shares of one device a node."""
 
     key: str
     rows: tuple[int, ...]
     per_node: int
     per_task: int
     in_total: int
+    slots: tuple[int, ...] = ()
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def rows_of(pools: tuple[str, ...], key: str) -> tuple[int, ...]:
     """Rows of the resource matrix that meet ``key``: its own pool, and where it has no type every pool of that name."""
     if ":" in key:
         return tuple(FIRST_POOL + at for at, pool in enumerate(pools) if pool == key)
-    return tuple(FIRST_POOL + at for at, pool in enumerate(pools) if gres_name(pool) == key)
+    return tuple(FIRST_POOL + at for at, pool in enumerate(pools) if gres_name(pool) == key and MARK not in pool)
 
 
 def resolve(request: Request, pools: tuple[str, ...]) -> Demand:
@@ -92,9 +96,10 @@ def resolve(request: Request, pools: tuple[str, ...]) -> Demand:
     draws: list[GresNeed] = []
     for kind, counts in enumerate((request.gres_per_node, request.gres_per_task, request.gres_total)):
         for key, count in counts:
-            amounts = [0, 0, 0]
-            amounts[kind] = count
-            draws.append(GresNeed(key, rows_of(pools, key), *amounts))
+            per_node, per_task, in_total = (count if kind == way else 0 for way in range(3))
+            slots = slot_rows(pools, key)
+            part = bool(slots) and gres_name(key) in PARTS_OF
+            draws.append(GresNeed(key, () if part else rows_of(pools, key), per_node, per_task, in_total, slots, part))
     draws.sort(key=lambda need: (":" not in need.key, need.key))
     tasks_each = max(1, request.ntasks_per_node)
     return Demand(

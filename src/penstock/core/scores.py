@@ -1,19 +1,24 @@
 """Which of the nodes that fit is the better one: preference keys, lower is better.
 
-By default: low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; jobs without GRES keep away
-from nodes that have some). Pure functions over arrays; ties are broken by node order, which is the caller's business.
+By default: low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; a part of a GPU goes to the
+device with the least room that is enough; jobs without GRES keep away from nodes that have some). Pure functions over arrays; ties
+are broken by node order, which is the caller's business.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from penstock.core.resources import Demand
+from penstock.core.resources import Demand, GresNeed
+from penstock.core.slots import MARK, tightest, untouched
 from penstock.core.view import CPUS, FIRST_POOL, Int64, Nodes
 
 WEIGHT_SHIFT = 40
 """A preference key is weight rank, scarce devices (16 bits) and free CPUs (24 bits) in one int64; lower is better."""
 DEVICE_SHIFT = 24
+WHOLE_LIMIT = 1 << 6
+PART_LIMIT = 1 << 10
+"""For parts of devices the 16 bits are the room of the device that fits best, and the untouched devices of its node."""
 
 
 class Preference:
@@ -25,14 +30,34 @@ class Preference:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._rank = weight_rank(nodes)
+        self._slots = tuple(FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool)
+        self._plain = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK not in pool]
 
     def keys(self, room: Int64, demand: Demand) -> Int64:
         """int64[N]. Only the keys of nodes where ``demand`` fits into ``room`` mean something."""
-        devices = (room if demand.wants_gres else self._nodes.total)[FIRST_POOL:].sum(axis=0)
         key = self._rank << WEIGHT_SHIFT
-        key += _within(devices, (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
+        key += _within(self._devices(room, demand), (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
         key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
         return key
+
+    def device(self, room: Int64, at: Int64, demand: Demand, need: GresNeed, shares: Int64) -> Int64:
+        """int64[k]: which of ``need.slots`` gives the nodes ``at``, whose room is int64[resources, k], their ``shares[k]``."""
+        return tightest(room, need.slots, shares)
+
+    def _devices(self, room: Int64, demand: Demand) -> Int64:
+        """int64[N]: what fits best has the least of it."""
+        if not demand.wants_gres or not self._slots:
+            devices: Int64 = (room if demand.wants_gres else self._nodes.total)[FIRST_POOL:].sum(axis=0)
+            return devices
+        whole = untouched(room, self._nodes.total, self._slots).sum(axis=0)
+        for need in demand.draws:
+            if need.part:
+                shares = np.full(room.shape[1], need.per_node + need.per_task + need.in_total)
+                slots = np.array(need.slots)[tightest(room, need.slots, shares)]
+                left = room[slots, np.arange(room.shape[1])]
+                return (_within(left, PART_LIMIT - 1) * WHOLE_LIMIT) + _within(whole, WHOLE_LIMIT - 1)
+        plain: Int64 = room[self._plain].sum(axis=0) + whole
+        return plain
 
 
 def weight_rank(nodes: Nodes) -> Int64:
