@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
+from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord, TopologyRecord
 from penstock.core.plan import Plan, Share
 from penstock.core.request import WHOLE_NODE, Request
 
 NOW_S = 10_000
 TYPES = ("gpu", "gpu:a100", "gpu:h100")
+LEVELS = ("leaf", "rack", "spine")
 
 
 @dataclass
@@ -19,9 +20,11 @@ class World:
     partitions: dict[str, PartitionRecord] = field(default_factory=dict)
     running: dict[int, tuple[int, tuple[Share, ...]]] = field(default_factory=dict)
     pending: dict[int, PendingRecord] = field(default_factory=dict)
+    topologies: tuple[TopologyRecord, ...] = ()
 
     def columns(self) -> Columns:
         columns = Columns()
+        columns.set_topologies(self.topologies)
         for node in self.nodes.values():
             columns.upsert_node(node)
         for partition in self.partitions.values():
@@ -43,7 +46,7 @@ class World:
             else:
                 startable = None if record.startable is None else record.startable - 1
                 pending[start.job_id] = _with_count(record, record.count - 1, startable)
-        return World(self.nodes, self.partitions, running, pending)
+        return World(self.nodes, self.partitions, running, pending, self.topologies)
 
 
 def _with_count(record: PendingRecord, count: int, startable: int | None) -> PendingRecord:
@@ -103,6 +106,35 @@ def draw_request(random: Random, names: list[str]) -> Request:
     return Request(**facts)  # type: ignore[arg-type]
 
 
+def draw_topology(random: Random, name: str, names: list[str]) -> TopologyRecord:
+    """One to three nested levels over most of the nodes, some of which may not exist."""
+    placed = [node for node in (*names, "n98", "n99") if random.random() < 0.9] or names[:1]
+    random.shuffle(placed)
+    domains = [(node,) for node in placed]
+    levels = []
+    for level in LEVELS[: random.randint(1, 3)]:
+        joined: list[tuple[str, ...]] = []
+        while domains:
+            count = random.randint(1, 4)
+            joined.append(sum(domains[:count], ()))
+            domains = domains[count:]
+        domains = joined
+        levels.append((level, tuple((f"{level}{number}", nodes) for number, nodes in enumerate(domains))))
+    return TopologyRecord(name, random.choice(("tree", "block")), tuple(levels))
+
+
+def draw_near(random: Random, request: Request) -> Request:
+    """The request with wishes for nodes that are near each other, more often for gangs."""
+    wish = random.choice((0, 0, 1, 2, 3, 4))
+    switches = random.randint(1, 3) if wish in (1, 4) else 0
+    level = random.choice(LEVELS) if wish == 2 else ""
+    nodes = request.nodes_min if request.nodes_min == request.nodes_max else random.randint(1, 6)
+    segment = random.choice([size for size in range(1, nodes + 1) if nodes % size == 0]) if wish >= 3 else 0
+    if request.ntasks or (nodes == request.nodes_max and not segment):
+        return replace(request, switches=switches, level=level)
+    return replace(request, nodes_min=nodes, nodes_max=nodes, switches=switches, level=level, segment=segment)
+
+
 def draw_pending(random: Random, job_id: int, request: Request, partitions: list[str]) -> PendingRecord:
     count = random.choice((1, 1, 1, 5))
     return PendingRecord(
@@ -117,9 +149,21 @@ def draw_pending(random: Random, job_id: int, request: Request, partitions: list
     )
 
 
-def draw_world(random: Random) -> World:
+def draw_near_world(random: Random) -> World:
+    """A world whose partitions have topologies and whose jobs care."""
+    world = draw_world(random, nodes_most=14)
+    names = list(world.nodes)
+    world.topologies = tuple(draw_topology(random, name, names) for name in ("ib", "nvlink"))
+    for partition in list(world.partitions.values()):
+        world.partitions[partition.name] = replace(partition, topology=random.choice(("ib", "ib", "nvlink", "")))
+    for record in list(world.pending.values()):
+        world.pending[record.job_id] = replace(record, request=draw_near(random, record.request))
+    return world
+
+
+def draw_world(random: Random, nodes_most: int = 8) -> World:
     world = World()
-    for index in range(random.randint(1, 8)):
+    for index in range(random.randint(1, nodes_most)):
         node = draw_node(random, index)
         world.nodes[node.name] = node
     names = list(world.nodes)

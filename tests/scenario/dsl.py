@@ -6,7 +6,10 @@ Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weig
 8 CPUs and 64G unless said; ``gpu:2/10`` are two GPUs that jobs may share, in tenths). Jobs: ``NAME: WORD...``, where a word is
 ``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or
 ``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``, ``on=n0,n1``, ``not=n1``,
-``has=FEATURE``, ``x100`` (array elements), ``%2`` (of which may start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
+``has=FEATURE``, ``sw=1`` (leaf domains), ``seg=4`` (segment), ``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may
+start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
+Topology: ``tree("leaf: n0-3 n4-7", "rack: n0-7")``, levels narrowest first, each a list of domains; ``blocks`` alike; partitions name it
+with ``top=tree`` or ``top=block``, the partition that is there by itself uses the last one.
 Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a→n0#1`` (shared devices), ``a×128`` (starts), ``a: Priority``
 (reason), ``a@1h`` (reserved start), ``a@1h→n0``. Every start must be expected; nothing else may start.
 """
@@ -16,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
+from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord, TopologyRecord
 from penstock.core.cycle import Budget, plan_now
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Plan, Reason, Share
@@ -45,6 +48,7 @@ class Scenario:
         self.job_ids: dict[str, int] = {}
         self.requests: dict[str, tuple[Request, str]] = {}
         self.partitions: list[str] = []
+        self.topologies: dict[str, TopologyRecord] = {}
         self.budget = Budget()
 
     def add_node(self, name: str, words: str) -> None:
@@ -85,8 +89,24 @@ class Scenario:
             self.columns.upsert_node(NodeRecord(name, node.index, node.cpus, node.memory_mib, node.gres, False, node.weight, node.features))
         return self
 
+    def tree(self, *levels: str) -> Scenario:
+        """``LEVEL: n0-3 n4,n6``: the domains of a level, narrowest level first."""
+        return self._topology("tree", levels)
+
+    def blocks(self, *levels: str) -> Scenario:
+        return self._topology("block", levels)
+
+    def _topology(self, kind: str, levels: tuple[str, ...]) -> Scenario:
+        made = []
+        for text in levels:
+            level, _, domains = text.partition(": ")
+            made.append((level, tuple((domain, _names(domain)) for domain in domains.split())))
+        self.topologies[kind] = TopologyRecord(kind, kind, tuple(made))
+        self.columns.set_topologies(tuple(self.topologies.values()))
+        return self
+
     def partition(self, *texts: str) -> Scenario:
-        """``NAME: n0,n1 [max=1h] [nodes=2] [tier=3] [state=DOWN]``; ``*`` is all nodes."""
+        """``NAME: n0,n1 [max=1h] [nodes=2] [tier=3] [state=DOWN] [top=tree]``; ``*`` is all nodes."""
         for text in texts:
             name, rest = text.split(": ")
             first, *words = rest.split()
@@ -100,6 +120,7 @@ class Scenario:
                     _seconds(facts["max"]) if "max" in facts else 0,
                     int(facts.get("nodes", 0)),
                     int(facts.get("tier", 1)),
+                    facts.get("top", ""),
                 )
             )
         return self
@@ -140,12 +161,12 @@ class Scenario:
 
     def plan(self) -> Plan:
         if not self.partitions:
-            self.partition("main: *")
+            self.partition(f"main: * top={next(reversed(self.topologies), '')}")
         return plan_now(self.columns.view(1, NOW_S), self.budget)
 
     def never(self, name: str) -> Reason | None:
         if not self.partitions:
-            self.partition("main: *")
+            self.partition(f"main: * top={next(reversed(self.topologies), '')}")
         request, partition = self.requests[name]
         return never_fits(self.columns.view(1, NOW_S), partition, request)
 
@@ -213,6 +234,11 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
         elif word.startswith(("on=", "not=", "has=")):
             key, _, value = word.partition("=")
             facts[{"on": "required_nodes", "not": "excluded_nodes", "has": "features"}[key]] = tuple(value.split(","))
+        elif word.startswith(("sw=", "seg=")):
+            key, _, value = word.partition("=")
+            facts["switches" if key == "sw" else "segment"] = int(value)
+        elif word.startswith("within="):
+            facts["level"] = word[7:]
         elif word.startswith("in="):
             partitions = tuple(word[3:].split(","))
         elif word.startswith("prio="):
@@ -225,6 +251,15 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
             limit_s = _seconds(word)
     request = Request(**facts, **{field: tuple(sorted(pairs)) for field, pairs in gres.items()})
     return PendingRecord(job_id, request, partitions, priority, job_id, limit_s, count, startable)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """``n0-3,n6``: n0 n1 n2 n3 n6."""
+    names: list[str] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\D+)(\d+)-(\d+)", part)
+        names += [f"{match[1]}{number}" for number in range(int(match[2]), int(match[3]) + 1)] if match else [part]
+    return tuple(names)
 
 
 def _seconds(text: str) -> int:

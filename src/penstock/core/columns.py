@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from penstock.core.holdings import Holdings, Layout
 from penstock.core.plan import Reason, Share
-from penstock.core.records import NodeRecord, PartitionRecord, PendingRecord
-from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes, Partition, View
+from penstock.core.records import NodeRecord, PartitionRecord, PendingRecord, TopologyRecord
+from penstock.core.topology import make_topology
+from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes, Partition, Topology, View
 from penstock.core.waiting import Waiting
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-__all__ = ["Columns", "NodeRecord", "PartitionRecord", "PendingRecord"]
+__all__ = ["Columns", "NodeRecord", "PartitionRecord", "PendingRecord", "TopologyRecord"]
 
 
 class Columns:
@@ -30,6 +31,7 @@ class Columns:
     def __init__(self) -> None:
         self._nodes: dict[str, NodeRecord] = {}
         self._partitions: dict[str, PartitionRecord] = {}
+        self._topologies: dict[str, TopologyRecord] = {}
         self._waiting = Waiting(self._partitions)
         self._holdings = Holdings()
         self._stale = False
@@ -43,6 +45,8 @@ class Columns:
         self._weight: Int64 = np.zeros(0, np.int64)
         self._features: dict[str, Bool] | None = {}
         self._members: dict[str, Partition] | None = {}
+        self._levels: dict[str, Topology] = {}
+        self._stale_levels = False
         self._shared: tuple[Int64, Bool, Int64] | None = None
 
     # Nodes and partitions
@@ -82,6 +86,12 @@ class Columns:
         del self._partitions[name]
         self._members = None
         self._waiting.retier()
+
+    def set_topologies(self, records: tuple[TopologyRecord, ...]) -> None:
+        """All topologies there are."""
+        self._topologies = {record.name: record for record in records}
+        self._stale_levels = True
+        self._members = None
 
     # Pending and running jobs
 
@@ -194,6 +204,15 @@ class Columns:
         self._holdings.relayout(Layout(self._column_of, self._row_of))
         self._features = None
         self._members = None
+        self._stale_levels = True
+
+    def _topology(self, record: TopologyRecord) -> Topology:
+        known = self._column_of
+        levels = [
+            (level, [(domain, np.array([known[name] for name in names if name in known], np.int64)) for domain, names in domains])
+            for level, domains in record.levels
+        ]
+        return make_topology(record.name, record.kind, levels, len(self._names))
 
     def _write_node(self, record: NodeRecord) -> None:
         column = self._column_of[record.name]
@@ -219,13 +238,16 @@ class Columns:
 
     def _partition_table(self) -> dict[str, Partition]:
         if self._members is None:
+            if self._stale_levels:
+                self._levels = {record.name: self._topology(record) for record in self._topologies.values()}
+                self._stale_levels = False
             table: dict[str, Partition] = {}
             for record in self._partitions.values():
                 member = np.zeros(len(self._names), np.bool_)
                 member[[self._column_of[name] for name in record.nodes if name in self._column_of]] = True
                 member.setflags(write=False)
                 limits = (record.max_time_s, record.max_nodes, record.priority_tier)
-                table[record.name] = Partition(record.name, member, record.state, *limits)
+                table[record.name] = Partition(record.name, member, record.state, *limits, self._levels.get(record.topology))
             self._members = table
         return self._members
 

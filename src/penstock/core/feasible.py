@@ -15,6 +15,7 @@ from penstock.core.plan import Reason
 from penstock.core.request import Request
 from penstock.core.resources import UNBOUNDED, Demand, GresNeed, resolve
 from penstock.core.slots import largest_part, parts, untouched
+from penstock.core.topology import Bounds, bounds_of
 from penstock.core.view import CPUS, MEMORY_MIB, Bool, Int64, Nodes, Partition, View
 
 NEVER = ("BadConstraints", "impossible")
@@ -33,6 +34,7 @@ class Site:
     anywhere   the same without asking whether a node is up
     required   columns of the required nodes, ascending
     nodes_max  the smaller bound of request and partition, UNBOUNDED where there is none
+    bounds     what it may use of the partition's topology; None: all nodes are alike near
     """
 
     demand: Demand
@@ -41,6 +43,7 @@ class Site:
     anywhere: Bool
     required: Int64
     nodes_max: int
+    bounds: Bounds | None = None
 
     @property
     def nodes_min(self) -> int:
@@ -60,6 +63,9 @@ class Site:
 
 def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reason:
     """The site of ``request`` in ``partition``, or what makes every node impossible."""
+    bounds = bounds_of(partition.topology, request)
+    if isinstance(bounds, Reason):
+        return bounds
     demand = resolve(request, nodes.pools)
     anywhere = partition.member.copy()
     for feature in request.features:
@@ -75,7 +81,7 @@ def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reaso
         return Reason("BadConstraints", "impossible", "nodes", names=tuple(unusable))
     required = np.array(sorted({nodes.index_of[name]: None for name in request.required_nodes}), np.int64)
     nodes_max = min(request.nodes_max or UNBOUNDED, partition.max_nodes or UNBOUNDED)
-    return Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max)
+    return Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max, bounds)
 
 
 def pool_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
@@ -187,12 +193,24 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
     if demand.ntasks:
         most = _largest_sum(fit[able], site)
         if most < demand.ntasks:
+            enough = False
             yield Reason(word, tier, "tasks", demand.ntasks, most)
     for need in demand.fits:
         if need.in_total:
             most = _largest_sum(pool_room(room, nodes.total, need)[able], site)
             if most < need.in_total:
+                enough = False
                 yield Reason(word, tier, need.key, need.in_total, most)
+    if enough and site.bounds is not None and site.nodes_most > 1:
+        together = site.bounds.most_together(able, site.required, sums_needed(nodes, demand, fit, room))
+        if together < site.nodes_min:
+            yield Reason(word, tier, "topology", site.nodes_min, together, (site.bounds.widest_name,))
+
+
+def sums_needed(nodes: Nodes, demand: Demand, fit: Int64, room: Int64) -> list[tuple[Int64, int]]:
+    """What the nodes of an element must have together: (int64[N], amount), from the tasks that ``fit`` on each."""
+    needs = [(fit, demand.ntasks)] if demand.ntasks else []
+    return needs + [(pool_room(room, nodes.total, need), need.in_total) for need in demand.fits if need.in_total]
 
 
 def _largest_sum(amounts: Int64, site: Site) -> int:

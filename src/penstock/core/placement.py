@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.feasible import Site, copies_fit, pool_room, tasks_fit
+from penstock.core.feasible import Site, copies_fit, pool_room, sums_needed, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
 from penstock.core.resources import UNBOUNDED, Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
 from penstock.core.slots import take_whole
+from penstock.core.topology import Candidates, choose, most_nodes
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
 
 COVER_SCALE = 1 << 10
@@ -93,11 +94,11 @@ def place_one(nodes: Nodes, preference: Preference, room: Int64, site: Site) -> 
     keys = preference.keys(room, demand)[at]
     forced = np.zeros(len(at), np.bool_)
     forced[np.searchsorted(at, site.required)] = True
-    needs = [(fit[at], demand.ntasks)] if demand.ntasks else []
-    needs += [(pool_room(room, nodes.total, need)[at], need.in_total) for need in demand.fits if need.in_total]
-    if demand.spreads:
-        least = min(most, len(at))
-    picked = _pick(keys, forced, needs, least, min(most, len(at)))
+    needs = [(have[at], asked) for have, asked in sums_needed(nodes, demand, fit, room)]
+    most = min(most, len(at))
+    picked = _alone(keys, forced, needs) if least == 1 and needs and not demand.spreads else None
+    if picked is None:
+        picked = _gang(site, Candidates(at, keys, keys >> WEIGHT_SHIFT, forced, needs), least, most)
     if picked is None:
         return None
     chosen = at[np.sort(picked)]
@@ -105,17 +106,37 @@ def place_one(nodes: Nodes, preference: Preference, room: Int64, site: Site) -> 
     return Placement(chosen, tasks, _amount(nodes, preference, chosen, room[:, chosen], demand, tasks))
 
 
+def _gang(site: Site, have: Candidates, least: int, most: int) -> Int64 | None:
+    """Positions of the nodes of an element that takes ``least`` to ``most`` of them, near each other where the site has a topology."""
+    bounds = site.bounds
+    if bounds is None or most == 1 or (least == 1 and not have.needs and not site.demand.spreads):
+        return _pick(have.keys, have.forced, have.needs, most if site.demand.spreads else least, most)
+    if site.demand.spreads:
+        least = max(least, most_nodes(bounds, have, most))
+
+    def pick(inside: Int64, least: int, most: int) -> Int64 | None:
+        needs = [(amounts[inside], asked) for amounts, asked in have.needs]
+        picked = _pick(have.keys[inside], have.forced[inside], needs, least, most)
+        return None if picked is None else inside[picked]
+
+    return choose(bounds, have, least, most, pick)
+
+
+def _alone(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]]) -> Int64 | None:
+    """The best node that meets every need by itself."""
+    alone = np.logical_and.reduce([have >= asked for have, asked in needs])
+    if forced.any():
+        alone &= forced if forced.sum() == 1 else False
+    if not alone.any():
+        return None
+    candidates = np.flatnonzero(alone)
+    return candidates[[int(np.argmin(keys[candidates]))]]
+
+
 def _pick(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], least: int, most: int) -> Int64 | None:
     """Positions of the nodes to take: at least ``least``, at most ``most``, the forced ones among them, every need's sum met."""
     if not needs:
         return np.lexsort((keys, ~forced))[:least]
-    if least == 1 and forced.sum() <= 1:
-        alone = np.logical_and.reduce([have >= asked for have, asked in needs])
-        if forced.any():
-            alone &= forced
-        if alone.any():
-            candidates = np.flatnonzero(alone)
-            return candidates[[int(np.argmin(keys[candidates]))]]
     cover = np.minimum.reduce([have * COVER_SCALE // asked for have, asked in needs])
     cheap_first = np.lexsort((keys, -cover, keys >> WEIGHT_SHIFT, ~forced))
     for order in (cheap_first, np.lexsort((keys, -cover, ~forced))):

@@ -38,6 +38,38 @@ class PartitionRecord:
     max_time_s: int = 0
     max_nodes: int = 0
     priority_tier: int = 1
+    topology: str = ""
+    """One of the topologies; "": none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyRecord:
+    """``levels``, narrowest first: (name of the level, its domains as (name, names of nodes)). ``kind`` is tree or block. See ``topology``.
+    Names of nodes that do not exist (yet) are kept and count once the node appears."""
+
+    name: str
+    kind: str
+    levels: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]
+
+    def __post_init__(self) -> None:
+        """ValueError unless levels are nested: a node once a level, and with those of its domain in one domain of the next level."""
+        if not self.levels:
+            raise ValueError(f"topology {self.name} has no level")
+        below: dict[str, str] = {}
+        for level, domains in self.levels:
+            here: dict[str, str] = {}
+            outer: dict[str, str] = {}
+            for domain, names in domains:
+                for name in names:
+                    if here.setdefault(name, domain) != domain:
+                        raise ValueError(f"topology {self.name}, level {level}: node {name} is in {here[name]} and in {domain}")
+                    inner = below.get(name)
+                    if inner is not None and outer.setdefault(inner, domain) != domain:
+                        raise ValueError(f"topology {self.name}: {inner} lies in {outer[inner]} and in {domain} of level {level}")
+            astray = [name for name, inner in below.items() if inner in outer and name not in here]
+            if astray:
+                raise ValueError(f"topology {self.name}: node {astray[0]} of {below[astray[0]]} is missing from level {level}")
+            below = {name: here.get(name) or below[name] for name in (*below, *here)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class Request:
     gres_total          over all nodes together, at least one on each, as ``--gpus``
     exclusive           whole idle nodes: all their CPUs and GRES; memory as asked
     features            names that every node must carry
+    switches            most leaf domains of the topology (``--switches``); 0: any number
+    segment             nodes that come together in a leaf domain (``--segment``); 0: no such wish
+    level               level of the topology, one domain of which must hold the element; "": none
     """
 
     nodes_min: int = 1
@@ -52,6 +55,9 @@ class Request:
     required_nodes: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    switches: int = 0
+    segment: int = 0
+    level: str = ""
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -62,6 +68,8 @@ class Request:
             ("ntasks_per_node", self.ntasks_per_node, 0),
             ("memory_per_node_mib", self.memory_per_node_mib, WHOLE_NODE),
             ("memory_per_cpu_mib", self.memory_per_cpu_mib, 0),
+            ("switches", self.switches, 0),
+            ("segment", self.segment, 0),
         ):
             if not least <= value <= LARGEST:
                 raise ValueError(f"Request.{name} is {value}: allowed are {least} to {LARGEST}")

@@ -56,10 +56,33 @@ class Nodes:
         return len(self.names)
 
 
+class Level(NamedTuple):
+    """``domain`` is int64[N], ids from 0 to ``domains`` - 1; the first ``len(names)`` ids have names, the others are nodes alone.
+    ``of_leaf``, int64[leaf domains], is the domain of each narrowest domain."""
+
+    name: str
+    names: tuple[str, ...]
+    domain: Int64
+    domains: int
+    of_leaf: Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Topology:
+    """``kind`` is tree or block; ``levels`` has at least one, narrowest first."""
+
+    name: str
+    kind: str
+    levels: tuple[Level, ...]
+
+    def level_named(self, name: str) -> int | None:
+        return next((at for at, level in enumerate(self.levels) if level.name == name), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """``state`` is Slurm's: UP, DOWN and INACTIVE (no starts), DRAIN (queued jobs start). A limit of 0 is none.
-    Jobs of a higher ``priority_tier`` go first, whatever their priority."""
+    Jobs of a higher ``priority_tier`` go first, whatever their priority. Without a ``topology`` all its nodes are alike near."""
 
     name: str
     member: Bool
@@ -67,6 +90,7 @@ class Partition:
     max_time_s: int = 0
     max_nodes: int = 0
     priority_tier: int = 1
+    topology: Topology | None = None
 
 
 @dataclass(frozen=True, slots=True)

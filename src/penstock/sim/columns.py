@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.core.view import View
+from penstock.core.view import Topology, View
 
 
 def canonical(view: View) -> dict[str, object]:
@@ -18,10 +18,17 @@ def canonical(view: View) -> dict[str, object]:
         "weight": nodes.weight.tolist(),
         "features": {name: mask.tolist() for name, mask in sorted(nodes.features.items())},
         "partitions": {
-            name: (part.member.tolist(), part.state, part.max_time_s, part.max_nodes, part.priority_tier)
+            name: (part.member.tolist(), part.state, part.max_time_s, part.max_nodes, part.priority_tier, _levels(part.topology))
             for name, part in sorted(view.partitions.items())
         },
         "running": sorted(rows),
         "pending": [pending.job_id.tolist(), pending.time_limit_s.tolist(), pending.count.tolist(), pending.startable.tolist()],
         "shapes": [view.shapes[number] for number in pending.shape.tolist()],
     }
+
+
+def _levels(topology: Topology | None) -> object:
+    if topology is None:
+        return None
+    levels = [(level.name, level.names, level.domains, level.domain.tolist(), level.of_leaf.tolist()) for level in topology.levels]
+    return (topology.name, topology.kind, levels)
