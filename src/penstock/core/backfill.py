@@ -17,13 +17,14 @@ a longer time limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
-from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_one
+from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on, place_one
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
+from penstock.core.ranking import Ranking
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, Partition, View
@@ -34,24 +35,27 @@ NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
 CELLS_OF_A_TEST = 1 << 15
 """What a test costs on no nodes at all, in matrix cells: calls, not arithmetic, are what small clusters pay for."""
 CELLS_OF_A_PLACEMENT = 1 << 13
+RANKED_CELLS = 1 << 23
+"""Matrix cells that the rankings of a pass may hold together (64 MiB); beyond, the oldest is made again when it is needed."""
 
 
 class Backfill:
     """The state of one pass over one view. ``tests`` and ``cells`` count the work done."""
 
-    def __init__(self, view: View, reservations: int) -> None:
+    def __init__(self, view: View, reservations: int, preference: Callable[[View], Preference] = Preference) -> None:
         self.tests = 0
         self.cells = 0
         self.profile = Profile(view.nodes.free, view.running, view.now_s)
         self._view = view
         self._nodes = view.nodes
-        self._preference = Preference(view.nodes)
+        self._preference = preference(view)
         self._limit = reservations
         self._sites: dict[tuple[Request, str], Site | Reason] = {}
         self._stuck: dict[tuple[Request, str], Reason | None] = {}
         self._failed: dict[tuple[Request, str], int] = {}
         self._reserved: dict[str, int] = {}
         self._first: dict[str, int] = {}
+        self._rankings: dict[tuple[Request, str], Ranking] = {}
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why no partition of the batch lets it start, whatever is free; None: one does."""
@@ -73,6 +77,7 @@ class Backfill:
                 continue
             for placement, count in self._fill(site, end_s, wanted):
                 self.profile.start(placement, count, end_s)
+                self._preference.placed(site.demand, placement.nodes)
                 wanted -= count
                 yield site, placement, count
             if not wanted:
@@ -82,7 +87,16 @@ class Backfill:
 
     def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
         nodes, demand = self._nodes, site.demand
-        while demand.fits_one_node and wanted:
+        while demand.fits_one_node and wanted and self._preference.one_by_one:
+            self._count()
+            room = self.profile.room_now(end_s)
+            node = self._ranking(site).best(room)
+            if node < 0:
+                break
+            wanted -= 1
+            self.cells += CELLS_OF_A_PLACEMENT
+            yield place_on(nodes, self._preference, room, site, node), 1
+        while demand.fits_one_node and wanted and not self._preference.one_by_one:
             self._count()
             found = place_copies(nodes, self._preference, self.profile.room_now(end_s), site, wanted)
             for placement, count in found:
@@ -100,6 +114,16 @@ class Backfill:
                 return
             wanted -= 1
             yield spread, 1
+
+    def _ranking(self, site: Site) -> Ranking:
+        key = (site.demand.request, site.partition.name)
+        ranking = self._rankings.get(key)
+        if ranking is None:
+            ranking = Ranking(self._nodes, self._preference, site)
+            while self._rankings and (len(self._rankings) + 1) * ranking.cells > RANKED_CELLS:
+                del self._rankings[next(iter(self._rankings))]
+            self._rankings[key] = ranking
+        return ranking
 
     def fails_from(self, batch: Batch) -> int:
         """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""

@@ -6,7 +6,7 @@ clock. The view does not change meanwhile; the applier checks the plan against t
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from penstock.core.backfill import Backfill
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
 from penstock.core.priority import LONGEST_S, Queue
+from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
 
 
@@ -50,11 +51,13 @@ class Reporter:
         """The pass is over. The policy knows all that was decided and may be asked what it would do with other requests."""
 
 
-def cycle(view: View, budget: Budget | None = None, reporter: Reporter | None = None) -> Generator[int, None, Plan]:
-    """Yields the number of placement attempts so far; returns the Plan."""
+def cycle(
+    view: View, budget: Budget | None = None, reporter: Reporter | None = None, preference: Callable[[View], Preference] = Preference
+) -> Generator[int, None, Plan]:
+    """Yields the number of placement attempts so far; returns the Plan. ``preference`` makes the placement policy of the pass."""
     budget = budget or Budget()
     reporter = reporter or Reporter()
-    policy = Backfill(view, budget.reservations)
+    policy = Backfill(view, budget.reservations, preference)
     queue = Queue(view.pending)
     book = Book(view)
     yielded = 0
@@ -178,9 +181,11 @@ class Book:
         )
 
 
-def plan_now(view: View, budget: Budget | None = None, reporter: Reporter | None = None) -> Plan:
+def plan_now(
+    view: View, budget: Budget | None = None, reporter: Reporter | None = None, preference: Callable[[View], Preference] = Preference
+) -> Plan:
     """The whole cycle in one call."""
-    passes = cycle(view, budget, reporter)
+    passes = cycle(view, budget, reporter, preference)
     while True:
         try:
             next(passes)

@@ -82,6 +82,14 @@ def place_copies(nodes: Nodes, preference: Preference, room: Int64, site: Site, 
     return found
 
 
+def place_on(nodes: Nodes, preference: Preference, room: Int64, site: Site, node: int) -> Placement:
+    """One element on the node of this column, where it fits."""
+    demand = site.demand
+    at = np.array([node], np.int64)
+    tasks = np.array([demand.ntasks or demand.tasks_each], np.int64)
+    return Placement(at, tasks, _amount(nodes, preference, at, room[:, at], demand, tasks))
+
+
 def place_one(nodes: Nodes, preference: Preference, room: Int64, site: Site) -> Placement | None:
     """One element on any number of nodes, or None."""
     demand = site.demand

@@ -11,7 +11,7 @@ import numpy as np
 
 from penstock.core.resources import Demand, GresNeed
 from penstock.core.slots import MARK, tightest, untouched
-from penstock.core.view import CPUS, FIRST_POOL, Int64, Nodes
+from penstock.core.view import CPUS, FIRST_POOL, Int64, Nodes, View
 
 WEIGHT_SHIFT = 40
 """A preference key is weight rank, scarce devices (16 bits) and free CPUs (24 bits) in one int64; lower is better."""
@@ -19,6 +19,8 @@ DEVICE_SHIFT = 24
 WHOLE_LIMIT = 1 << 6
 PART_LIMIT = 1 << 10
 """For parts of devices the 16 bits are the room of the device that fits best, and the untouched devices of its node."""
+NOWHERE = (1 << 63) - 1
+"""The key of a node where the demand does not fit."""
 
 
 class Preference:
@@ -27,16 +29,18 @@ class Preference:
     one_by_one = False
     """Whether each element is placed by itself: true where a placement changes what is best for the next element like it."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, view: View) -> None:
+        nodes = view.nodes
         self._nodes = nodes
         self._rank = weight_rank(nodes)
         self._slots = tuple(FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool)
         self._plain = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK not in pool]
 
-    def keys(self, room: Int64, demand: Demand) -> Int64:
-        """int64[N]. Only the keys of nodes where ``demand`` fits into ``room`` mean something."""
-        key = self._rank << WEIGHT_SHIFT
-        key += _within(self._devices(room, demand), (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
+    def keys(self, room: Int64, demand: Demand, at: Int64 | None = None) -> Int64:
+        """int64[N], below NOWHERE. Only the keys of nodes where ``demand`` fits into ``room`` mean something. Where ``at`` is given,
+        ``room`` is that of the nodes ``at``, and so are the keys."""
+        key = (self._rank if at is None else self._rank[at]) << WEIGHT_SHIFT
+        key += _within(self._devices(room, demand, at), (1 << (WEIGHT_SHIFT - DEVICE_SHIFT)) - 1) << DEVICE_SHIFT
         key += _within(room[CPUS], (1 << DEVICE_SHIFT) - 1)
         return key
 
@@ -44,12 +48,21 @@ class Preference:
         """int64[k]: which of ``need.slots`` gives the nodes ``at``, whose room is int64[resources, k], their ``shares[k]``."""
         return tightest(room, need.slots, shares)
 
-    def _devices(self, room: Int64, demand: Demand) -> Int64:
+    def choose(self, keys: Int64) -> int:
+        """The column of the best key, -1 where all are NOWHERE. For one element."""
+        best = int(keys.argmin())
+        return best if keys[best] < NOWHERE else -1
+
+    def placed(self, demand: Demand, nodes: Int64) -> None:
+        """The pass has given elements of ``demand`` the nodes of these columns. For policies that care who is beside whom."""
+
+    def _devices(self, room: Int64, demand: Demand, at: Int64 | None) -> Int64:
         """int64[N]: what fits best has the least of it."""
+        total = self._nodes.total if at is None else self._nodes.total[:, at]
         if not demand.wants_gres or not self._slots:
-            devices: Int64 = (room if demand.wants_gres else self._nodes.total)[FIRST_POOL:].sum(axis=0)
+            devices: Int64 = (room if demand.wants_gres else total)[FIRST_POOL:].sum(axis=0)
             return devices
-        whole = untouched(room, self._nodes.total, self._slots).sum(axis=0)
+        whole = untouched(room, total, self._slots).sum(axis=0)
         for need in demand.draws:
             if need.part:
                 shares = np.full(room.shape[1], need.per_node + need.per_task + need.in_total)
