@@ -17,7 +17,7 @@ a longer time limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
