@@ -38,9 +38,10 @@ INDICES = st.builds(
     environment=DIGESTS,
 )
 ROWS = st.binary(max_size=20)
+STEP_INDICES = st.builds(StepIndex, st.integers(1, 5), st.integers(0, 2), st.integers(0, 1), DIGESTS, DIGESTS)
 UPSERTS = st.one_of(
     st.tuples(st.just("job"), KEYS, ROWS, INDICES),
-    st.tuples(st.just("step"), KEYS, ROWS, st.builds(StepIndex, st.integers(1, 5), st.integers(0, 2), st.integers(0, 1))),
+    st.tuples(st.just("step"), KEYS, ROWS, STEP_INDICES),
     st.tuples(st.sampled_from(["node", "effect"]), KEYS, ROWS, st.none()),
 )
 DELETES = st.tuples(st.sampled_from(["job", "step", "node", "effect"]), KEYS)
@@ -95,7 +96,10 @@ class Model:
         return {kind: sorted(rows, key=lambda item: key_order(item[0])) for kind, rows in found.items()}
 
     def blobs(self):
-        return {digest for (kind, _), (_, index) in self.rows.items() if kind == "job" for digest in (index.script, index.environment)}
+        named = [
+            (index.script if kind == "job" else index.launch, index.environment) for (kind, _), (_, index) in self.rows.items() if index
+        ]
+        return {digest for digests in named for digest in digests}
 
     def jobs(self, query):
         jobs = [(row, index) for (kind, _), (row, index) in self.rows.items() if kind == "job"]

@@ -7,6 +7,7 @@ import msgspec
 from penstock.agent.reconcile import Reconcile
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import load
+from penstock.engine.sessions import NodeSessions
 from penstock.engine.state import State
 from penstock.sim.machine import Machine
 from penstock.sim.simulation import Parts
@@ -39,6 +40,19 @@ class ForgetsAcrossCommits(Reactor):
 
     def remember(self, request_id, uid, reply, now_ms):
         self._recent[(uid, request_id)] = reply
+
+
+class NeverLaunchesAgain(NodeSessions):
+    """A launch that was lost on its way is not made again."""
+
+    def _launch_or_end(self, node, job, step):
+        pass
+
+
+class LosesLaunches(Reactor):
+    def __init__(self, state, world, directory):
+        super().__init__(state, world, directory)
+        self.nodes = NeverLaunchesAgain(self)
 
 
 class ObeysAnyEpoch(Reconcile):
@@ -99,5 +113,6 @@ PLANTED: dict[str, Parts] = {
     "stale epoch accepted": Parts(reconcile=ObeysAnyEpoch),
     "double launch": Parts(reconcile=ForgetsWhatItStarted, machine=SharesClaims),
     "missing resend of Ended": Parts(reconcile=SaysItsEndOnce),
+    "lost launch of a step": Parts(reactor=LosesLaunches),
     "id reuse after a crash": Parts(load=load_an_older_counter),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from engine_cluster import ALICE, ROOT, EngineCluster
 
-from penstock.engine.sessions import NOT_RESPONDING, STEP_CHECK_MS, STRAYS
+from penstock.engine.sessions import NOT_RESPONDING, STRAYS
 from penstock.engine.state import ClusterConfig
 from penstock.wire import messages as m
 
@@ -154,24 +154,72 @@ def allocation(cluster):
     return max(cluster.reactor.state.jobs)
 
 
-def test_a_step_that_a_restarted_controller_had_not_launched_is_given_up_and_its_client_told(cluster):
+def launches(cluster):
+    return [(node, one.step_id, one.argv, one.environment) for node, one in cluster.sent if isinstance(one, m.LaunchStep)]
+
+
+def test_a_step_that_a_killed_controller_had_not_launched_is_launched_by_its_successor(cluster):
+    job = allocation(cluster)
+    cluster.open("step_create", job_id=job, argv=("train", "--deep"), ntasks=1, sections=[b"A=1\0B=2"])
+    cluster.crash()
+    cluster.node("n0", runs=(m.RunReport(job, 0),))
+    assert launches(cluster) == [("n0", 0, ("train", "--deep"), b"A=1\0B=2")]
+
+
+def test_a_step_whose_commit_was_lost_with_the_controller_is_not_launched(cluster):
+    job = allocation(cluster)
+    cluster.automatic = False
+    cluster.open("step_create", job_id=job, argv=("true",), ntasks=1)
+    assert launches(cluster) == []
+    cluster.automatic = True
+    cluster.crash(keep_in_flight=False)
+    cluster.node("n0", runs=(m.RunReport(job, 0),))
+    assert launches(cluster) == [] and not cluster.reactor.state.steps
+
+
+def test_a_step_that_the_node_never_got_is_launched_with_its_job(cluster):
     job = allocation(cluster)
     cluster.open("step_create", job_id=job, argv=("true",), ntasks=1)
     cluster.crash()
-    cluster.node("n0", runs=(m.RunReport(job, 0),))
-    assert cluster.reactor.state.steps[(job, 0)].nodes_left == ("n0",)
-    cluster.tick(STEP_CHECK_MS / 1000)
-    step = cluster.reactor.state.steps[(job, 0)]
-    assert (step.nodes_left, step.cause) == ((), "LaunchFailed")
+    cluster.node("n0", runs=())
+    kinds = [type(one).__name__ for one in cluster.messages(m.Assign | m.LaunchStep)]
+    assert kinds == ["Assign", "LaunchStep"]
 
 
-def test_a_step_is_launched_again_on_the_same_controller(cluster):
+def test_a_step_that_runs_is_not_launched_again(cluster):
     job = allocation(cluster)
     cluster.open("step_create", job_id=job, argv=("true",), ntasks=1)
-    cluster.sent.clear()
-    back(cluster, m.RunReport(job, 0))
-    cluster.tick(STEP_CHECK_MS / 1000)
-    assert [one.step_id for one in cluster.messages(m.LaunchStep)] == [0]
+    cluster.crash()
+    cluster.node("n0", runs=(m.RunReport(job, 0, None, (0,)),))
+    assert launches(cluster) == []
+
+
+def test_a_step_that_was_asked_to_end_is_ended_and_not_launched(cluster):
+    job = allocation(cluster)
+    cluster.open("step_create", job_id=job, argv=("true",), ntasks=1)
+    cluster.ask("step_kill", job_id=job, step_id=0, signal=9)
+    cluster.crash()
+    cluster.node("n0", runs=(m.RunReport(job, 0),))
+    assert launches(cluster) == []
+    assert [(one.job_id, one.step_id) for one in cluster.messages(m.Terminate)] == [(job, 0)]
+
+
+def test_what_a_launch_needs_goes_with_the_step_and_is_in_no_row_or_event(cluster):
+    job = allocation(cluster)
+    before = len(cluster.store.disk.blobs)
+    cluster.open("step_create", job_id=job, argv=("true",), ntasks=1, key="5ec4e7", sections=[b"SECRET=5ec4e7"])
+    disk = cluster.store.disk
+    kept = [row for row, _ in disk.steps.values()] + list(disk.events.values())
+    assert not any(b"SECRET" in row or b"5ec4e7" in row for row in kept)
+    assert len(disk.blobs) == before + 2
+    cluster.crash()
+    cluster.node("n0", runs=(m.RunReport(job, 0, None, (0,)),))
+    cluster.reactor.nodes.message("n0", m.StepEnded(job, 0, 0, m.ExitRecord(end_ms=cluster.now_ms)), cluster.now_ms)
+    cluster.reactor.flush()
+    step = cluster.reactor.state.steps[(job, 0)]
+    assert (step.nodes_left, step.launch, step.environment) == ((), b"", b"")
+    cluster.store.prune_history(0, 100)
+    assert len(cluster.store.disk.blobs) == before
 
 
 def test_the_end_of_a_step_that_was_missed_is_asked_for_again(cluster):

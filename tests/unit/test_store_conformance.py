@@ -21,7 +21,7 @@ from penstock.store.base import (
     run_key,
     step_key,
 )
-from penstock.store.blobs import environment_blob, script_blob
+from penstock.store.blobs import environment_blob, launch_blob, script_blob
 from penstock.store.memory import MemoryDisk, MemoryStore
 from penstock.store.sqlite import SqliteStore
 
@@ -74,8 +74,8 @@ def job(job_id, row=None, key=None, **fields):
     return ("job", job_id if key is None else key, row or b"job %d" % job_id, index(job_id, **fields))
 
 
-def step(job_id, name, run=0, live=1):
-    return ("step", step_key(job_id, run, name), f"{job_id}.{run}.{name}".encode(), StepIndex(job_id, run, live))
+def step(job_id, name, run=0, live=1, **blobs):
+    return ("step", step_key(job_id, run, name), f"{job_id}.{run}.{name}".encode(), StepIndex(job_id, run, live, **blobs))
 
 
 def rows(store, kind):
@@ -302,6 +302,26 @@ def test_a_blob_lives_as_long_as_any_job_row_names_it(store):
     assert not has_blob(store, SCRIPT)
     store.commit(Batch(blobs=[SCRIPT], upserts=[job(5, script=SCRIPT[0])]))
     assert has_blob(store, SCRIPT)
+
+
+def test_a_blob_lives_while_a_step_row_names_it(store):
+    launch = launch_blob(b"srun train")
+    running = step(1, 0, launch=launch[0], environment=ENVIRONMENT[0])
+    store.commit(Batch(blobs=[launch, ENVIRONMENT], upserts=[running, step(1, 1, environment=ENVIRONMENT[0])]))
+    store.commit(Batch(upserts=[running]))
+    store.prune_history(0, 10)
+    assert [has_blob(store, blob) for blob in (launch, ENVIRONMENT)] == [True, True]
+    store.commit(Batch(upserts=[step(1, 0)]))
+    store.prune_history(0, 10)
+    assert [has_blob(store, blob) for blob in (launch, ENVIRONMENT)] == [False, True]
+    store.commit(Batch(deletes=[("step", step_key(1, 0, 1))]))
+    store.prune_history(0, 10)
+    assert not has_blob(store, ENVIRONMENT)
+
+
+def test_a_step_row_that_names_an_unknown_blob_is_refused(store):
+    with pytest.raises(StoreFailed, match="a step row names a blob that is not stored"):
+        store.commit(Batch(upserts=[step(1, 0, launch=SCRIPT[0])]))
 
 
 def test_oversized_blobs_are_refused_by_name():

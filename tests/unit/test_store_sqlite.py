@@ -104,35 +104,36 @@ def test_a_failed_opening_lets_go_of_the_lock(tmp_path):
 
 # -- versions ---------------------------------------------------------------------------------------------------------------------------
 
-SECOND = Migration(2, "0002_test.sql", "ALTER TABLE job ADD COLUMN extra INTEGER; UPDATE job SET extra = id * 2;")
+NOW = len(migrations())
+NEXT = Migration(NOW + 1, "9999_test.sql", "ALTER TABLE job ADD COLUMN extra INTEGER; UPDATE job SET extra = id * 2;")
 
 
 def test_an_older_store_is_brought_up_to_date_with_its_rows(tmp_path):
     store = open_store(tmp_path)
     store.commit(Batch(events=[(1, b"e")], upserts=[job(21)]))
     store.close()
-    store = open_store(tmp_path, known=[*migrations(), SECOND])
-    assert store.schema_version == 2
+    store = open_store(tmp_path, known=[*migrations(), NEXT])
+    assert store.schema_version == NOW + 1
     assert store._connection.execute("SELECT id, extra FROM job").fetchall() == [(21, 42)]
     assert picture(store) == (1, {"job": [(21, b"job 21")]})
     store.close()
 
 
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
-    open_store(tmp_path, known=[*migrations(), SECOND]).close()
+    open_store(tmp_path, known=[*migrations(), NEXT]).close()
     before = (tmp_path / "state.db").read_bytes()
-    with pytest.raises(StoreNewer, match=r"state\.db has schema version 2, this program knows up to 1"):
+    with pytest.raises(StoreNewer, match=rf"state\.db has schema version {NOW + 1}, this program knows up to {NOW}"):
         open_store(tmp_path)
     assert (tmp_path / "state.db").read_bytes() == before
 
 
 def test_a_migration_that_fails_leaves_the_version_before(tmp_path):
     open_store(tmp_path).close()
-    bad = Migration(2, "0002_bad.sql", "CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1);")
+    bad = Migration(NOW + 1, "9999_bad.sql", "CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1);")
     with pytest.raises(StoreFailed, match="nowhere"):
         open_store(tmp_path, known=[*migrations(), bad])
     store = open_store(tmp_path)
-    assert store.schema_version == 1
+    assert store.schema_version == NOW
     assert store._connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'").get == 0
     store.close()
 
@@ -187,7 +188,7 @@ def test_a_damaged_page_is_an_error_that_names_the_way_out(tmp_path):
     store.commit(Batch(events=[(1, b"")], upserts=[("node", key, b"x" * 500, None) for key in range(1000)]))
     store.close()
     with open(tmp_path / "state.db", "r+b") as file:
-        for page in range(20, 100):
+        for page in range(40, 110):
             file.seek(page * 4096)
             file.write(b"\xff" * 4096)
     store = open_store(tmp_path)

@@ -253,6 +253,7 @@ def _step_left(step: Step, node: str, now_ms: int, changes: Changes) -> None:
     step.nodes_left = tuple([name for name in step.nodes_left if name != node])
     if not step.nodes_left:
         step.end_ms = now_ms
+        step.launch = step.environment = b""
         if step.state == RUNNING:
             step.state = CANCELLED
             step.wait_status = step.wait_status or 15
@@ -336,6 +337,8 @@ def _step_created(state: State, event: e.StepCreated, changes: Changes) -> None:
         std_in=event.std_in,
         std_out=event.std_out,
         std_err=event.std_err,
+        launch=event.launch,
+        environment=event.environment,
     )
     changes.steps[key] = changes.jobs[job.id] = None
 
@@ -364,6 +367,7 @@ def _step_run_ended(state: State, event: e.StepRunEnded, changes: Changes) -> No
     step.nodes_left = tuple([node for node in step.nodes_left if node != event.node])
     if not step.nodes_left:
         step.end_ms = event.now_ms
+        step.launch = step.environment = b""
         if step.state == RUNNING:
             if step.cause in ("TimeLimit", "Cancelled"):
                 step.state = CANCELLED

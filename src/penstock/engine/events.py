@@ -132,6 +132,8 @@ class StepCreated(msgspec.Struct, frozen=True, tag="step_created", omit_defaults
     std_in: str = ""
     std_out: str = ""
     std_err: str = ""
+    launch: bytes = b""
+    environment: bytes = b""
 
 
 class StepEnding(msgspec.Struct, frozen=True, tag="step_ending", gc=False):

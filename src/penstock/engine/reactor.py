@@ -199,11 +199,11 @@ class Reactor:
         """Everything up to `seq` is durable: let go what waited for it."""
         self.durable_seq = seq
         self._in_flight = 0
-        self._flying_blobs = {}
         self._flying_recent = {}
         outbox = self._outbox
         while outbox and outbox[0][0] <= seq:
             outbox.popleft()[1]()
+        self._flying_blobs = {}
 
     # --- planning ---
 

@@ -84,7 +84,7 @@ def _step_row(step: Step, live: int) -> tuple[str, str, bytes, StepIndex]:
         "step",
         step_key(step.job_id, step.attempt, step.step_id),
         _encode(step),
-        StepIndex(step.job_id, step.attempt, live),
+        StepIndex(step.job_id, step.attempt, live, step.launch or None, step.environment or None),
     )
 
 

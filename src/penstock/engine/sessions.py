@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from penstock.engine import events as e
 from penstock.engine.commands import SIGTERM, may_requeue
 from penstock.engine.effects import assign
-from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal
+from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step
 from penstock.wire import messages as m
 
 if TYPE_CHECKING:
     from penstock.engine.reactor import Reactor
 
-STEP_CHECK_MS = 5_000
-"""After a reconnection: steps that neither run nor were reported by then were never started."""
 NOT_RESPONDING = "Not responding"
 STRAYS = "Ending unknown jobs"
 """Reasons of a node that is down, in Slurm's words where it has one."""
@@ -27,14 +25,13 @@ STRAYS = "Ending unknown jobs"
 class NodeSessions:
     """All agents. `connected` holds the nodes with a session."""
 
-    __slots__ = ("_reactor", "_step_checks", "_strays", "connected")
+    __slots__ = ("_reactor", "_strays", "connected")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.connected: dict[str, None] = {}
         self._strays: dict[str, dict[tuple[int, int], None]] = {}
         """Node -> runs there that State does not know."""
-        self._step_checks: dict[str, tuple[int, dict[tuple[int, int], None]]] = {}
 
     # --- sessions ---
 
@@ -79,7 +76,6 @@ class NodeSessions:
         self._strays[hello.node] = dict.fromkeys(kill)
         self._settle_strays(hello.node, now_ms)
         self._send(hello.node, m.Welcome(state.counters.epoch, config.cluster_name, tuple(forget), tuple(kill)))
-        missing_steps: dict[tuple[int, int], None] = {}
         for job_id in list(reactor.indexes.node_jobs.get(hello.node, ())):
             job = state.jobs[job_id]
             found = reported.get(job_id)
@@ -90,11 +86,6 @@ class NodeSessions:
                 self.ended(hello.node, m.Ended(job_id, job.attempt, found.record), now_ms)
                 continue
             self._remind(hello.node, job, found)
-            for step_id in reactor.indexes.steps_of.get(job_id, ()):
-                if hello.node in state.steps[(job_id, step_id)].nodes_left and step_id not in found.steps:
-                    missing_steps[(job_id, step_id)] = None
-        if missing_steps:
-            self._step_checks[hello.node] = (now_ms + STEP_CHECK_MS, missing_steps)
         for signal in state.signals.values():
             if hello.node in signal.nodes_left:
                 self._signal_on(hello.node, signal)
@@ -126,10 +117,18 @@ class NodeSessions:
         if job.state == SUSPENDED or job.suspended_total_ms:
             self._send(node, m.Suspend(job.id, job.attempt, job.state == RUNNING))
         self._limit_on(node, job)
-        for step_id in report.steps:
-            step = self._reactor.state.steps.get((job.id, step_id))
-            if step is not None and step.state != RUNNING and node in step.nodes_left:
-                self._terminate_step_on(node, job, step_id, SIGTERM)
+        for step_id in list(self._reactor.indexes.steps_of.get(job.id, ())):
+            step = self._reactor.state.steps[(job.id, step_id)]
+            if node in step.nodes_left and (step.state != RUNNING or step_id not in report.steps):
+                self._launch_or_end(node, job, step)
+
+    def _launch_or_end(self, node: str, job: Job, step: Step) -> None:
+        """A step that does not run there though it should: its launch was lost, or its end is on the way; either message is answered
+        with the end by a node that knows it. One that was asked to end ends."""
+        if step.state == RUNNING and step.launch:
+            self._reactor.requests.steps.launch(job.id, step.step_id, node)
+        else:
+            self._terminate_step_on(node, job, step.step_id, SIGTERM)
 
     def _absent(self, job: Job, node: str, rebooted: bool, now_ms: int) -> None:
         """State says that the job has a part here; the node knows nothing of it: it was never started, or is over. A machine that went down
@@ -140,8 +139,10 @@ class NodeSessions:
             self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record, again, eligible_ms))
         elif job.state in (RUNNING, SUSPENDED):
             self._assign(job, [alloc.node for alloc in job.allocs].index(node))
-            for step_id in self._reactor.indexes.steps_of.get(job.id, ()):
-                self._reactor.requests.steps.relaunch(job.id, step_id, node)
+            for step_id in list(self._reactor.indexes.steps_of.get(job.id, ())):
+                step = self._reactor.state.steps[(job.id, step_id)]
+                if node in step.nodes_left:
+                    self._launch_or_end(node, job, step)
         else:
             record = m.ExitRecord(wait_status=15, end_ms=now_ms, cause="Cancelled")
             self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record))
@@ -212,16 +213,12 @@ class NodeSessions:
         reactor.when_durable(lambda: reactor.world.send(node, ack))
 
     def tick(self, now_ms: int) -> None:
-        """Nodes that stayed away too long go down; steps that never came up are given up."""
+        """Nodes that stayed away too long go down."""
         reactor = self._reactor
         limit_ms = reactor.state.config.slurmd_timeout_s * 1000
         for node in list(reactor.state.nodes.values()):
             if not node.responding and not node.down and node.registered and node.lost_ms and node.lost_ms + limit_ms <= now_ms:
                 self._fail(node.name, now_ms)
-        for name, (deadline_ms, steps) in list(self._step_checks.items()):
-            if deadline_ms <= now_ms:
-                del self._step_checks[name]
-                self._give_up_steps(name, steps, now_ms)
 
     def _fail(self, node: str, now_ms: int) -> None:
         reactor = self._reactor
@@ -231,16 +228,6 @@ class NodeSessions:
             job = reactor.state.jobs[job_id]
             again, eligible_ms = self._again(job, record, now_ms)
             reactor.propose(e.RunEnded(now_ms, job_id, job.attempt, node, record, again, eligible_ms))
-
-    def _give_up_steps(self, node: str, steps: dict[tuple[int, int], None], now_ms: int) -> None:
-        reactor = self._reactor
-        for job_id, step_id in steps:
-            step = reactor.state.steps.get((job_id, step_id))
-            if step is None or node not in step.nodes_left:
-                continue
-            if not reactor.requests.steps.relaunch(job_id, step_id, node):
-                record = m.ExitRecord(end_ms=now_ms, cause="LaunchFailed", detail="the controller restarted before the step was launched")
-                reactor.propose(e.StepRunEnded(now_ms, job_id, step.attempt, step_id, node, record))
 
     # --- effects ---
 
@@ -301,9 +288,6 @@ class NodeSessions:
 
     def _signal_on(self, node: str, signal: Signal) -> None:
         self._send(node, m.SignalRun(signal.id, signal.job_id, signal.attempt, signal.signal, signal.scope, signal.step_id))
-
-    def launch(self, node: str, message: m.LaunchStep) -> None:
-        self._send(node, message)
 
     def query_usage(self, node: str, query_id: int, job_id: int) -> None:
         self._reactor.world.send(node, m.QueryUsage(query_id, job_id))

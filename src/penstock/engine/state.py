@@ -226,6 +226,10 @@ class Step(msgspec.Struct, omit_defaults=True, gc=False):
     std_out: str = ""
     std_err: str = ""
     std_in: str = ""
+    launch: bytes = b""
+    """Digest of the blob that says what was asked for, so that it can be launched (again); empty once it has ended."""
+    environment: bytes = b""
+    """Digest of its environment's blob, as long as `launch`."""
 
 
 class Node(msgspec.Struct, omit_defaults=True, gc=False):

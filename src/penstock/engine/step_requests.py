@@ -1,7 +1,7 @@
 """What clients ask of steps: creation, which may wait for room; watching, signals, and what they use.
 
-The launch message of a step is kept while the step runs, so that it can be sent again to a node that never got it. A controller that
-restarts has lost it; a step that was not launched by then is given up by `sessions`.
+What a launch needs (the request and the environment) is durable with the step, as blobs that its row names until it has ended. So the
+launch message can be made again at any time, also by a controller that took office after the one that granted the step was killed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import convert
+from msgspec.msgpack import Decoder, Encoder
 
 from penstock.engine import commands as c
 from penstock.engine import events as e
@@ -21,7 +22,8 @@ from penstock.engine.steps import StepRequest, place, refusal
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
-from penstock.store.base import ENVIRONMENT_MAX_BYTES
+from penstock.store.base import BlobTooLarge
+from penstock.store.blobs import environment_blob, launch_blob
 from penstock.wire.messages import AttachStep, UsageReport
 
 if TYPE_CHECKING:
@@ -35,21 +37,19 @@ USAGE_WAIT_MS = 3_000
 QUERIES_PER_ASK = 1_000_000
 """Numbers of usage queries: the ask times this, plus the position of the job."""
 
+_encode = Encoder().encode
+_decode = Decoder(StepRequest).decode
+
 
 class WaitingStep(NamedTuple):
     client: int
     caller: Caller
     request: StepRequest
-    environment: bytes
+    launch: tuple[bytes, bytes]
+    """Digest and content of the blob that keeps the request."""
+    environment: tuple[bytes, bytes]
     request_id: bytes
     deadline_ms: int
-
-
-class Launched(NamedTuple):
-    """The content of the launch message."""
-
-    request: StepRequest
-    environment: bytes
 
 
 class UsageAsk(NamedTuple):
@@ -63,14 +63,13 @@ class UsageAsk(NamedTuple):
 class StepRequests:
     """Steps of one reactor, and the clients that wait for them."""
 
-    __slots__ = ("_asks", "_launched", "_next_ask", "_reactor", "_requests", "_waiting", "_watchers")
+    __slots__ = ("_asks", "_next_ask", "_reactor", "_requests", "_waiting", "_watchers")
 
     def __init__(self, reactor: Reactor, requests: Requests) -> None:
         self._reactor = reactor
         self._requests = requests
         self._watchers: dict[tuple[int, int], list[int]] = {}
         self._waiting: dict[int, list[WaitingStep]] = {}
-        self._launched: dict[tuple[int, int], Launched] = {}
         self._asks: dict[int, UsageAsk] = {}
         self._next_ask = 1
 
@@ -114,13 +113,15 @@ class StepRequests:
         problem = refusal(request)
         if problem:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
-        if len(call.section(0)) > ENVIRONMENT_MAX_BYTES:
-            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"the environment is longer than {ENVIRONMENT_MAX_BYTES} bytes")
+        try:
+            launch, environment = launch_blob(_encode(request)), environment_blob(call.section(0))
+        except BlobTooLarge as error:
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=str(error)) from error
         job = self._requests.own_job(call)
         if len(reactor.indexes.steps_of.get(job.id, ())) >= reactor.state.config.max_step_count:
             raise SlurmError(err.ESLURM_STEP_LIMIT)
         deadline_ms = call.now_ms + request.immediate_s * 1000 if request.immediate_s is not None else 0
-        step = WaitingStep(call.client, call.caller, request, call.section(0), call.request_id, deadline_ms)
+        step = WaitingStep(call.client, call.caller, request, launch, environment, call.request_id, deadline_ms)
         if not self._try(job, step, call.now_ms):
             if sum(map(len, self._waiting.values())) >= MAX_WAITING_STEPS:
                 raise SlurmError(err.ESLURM_NODES_BUSY, detail=f"{MAX_WAITING_STEPS} steps are waiting already; try again later")
@@ -135,6 +136,8 @@ class StepRequests:
         if allocs is None:
             return False
         step_id = job.next_step_id
+        for digest, content in (waiting.launch, waiting.environment):
+            reactor.keep_blob(digest, content)
         reactor.propose(
             e.StepCreated(
                 now_ms,
@@ -147,22 +150,22 @@ class StepRequests:
                 request.overlap,
                 request.submit_line,
                 request.work_dir,
-                *("" if text in ("client", "none") else text for text in (request.stdin, request.stdout, request.stderr)),
+                _shown(request.stdin),
+                _shown(request.stdout),
+                _shown(request.stderr),
+                waiting.launch[0],
+                waiting.environment[0],
             )
         )
-        self._launched[(job.id, step_id)] = Launched(request, waiting.environment)
         reactor.remember(waiting.request_id, waiting.caller.uid, f"{job.id}.{step_id}".encode(), now_ms)
         self._watch(waiting.client, job.id, step_id)
         for alloc in allocs:
-            self.relaunch(job.id, step_id, alloc.node)
+            self.launch(job.id, step_id, alloc.node)
         return True
 
-    def relaunch(self, job_id: int, step_id: int, node: str) -> bool:
-        """Send the launch message for a node (again); False if its content is no longer known."""
+    def launch(self, job_id: int, step_id: int, node: str) -> None:
+        """Send the launch message for a node, for the first time or again: a node that has the step does nothing, or says its end again."""
         reactor = self._reactor
-        launched = self._launched.get((job_id, step_id))
-        if launched is None:
-            return False
 
         def leave() -> None:
             job = reactor.state.jobs.get(job_id)
@@ -170,11 +173,10 @@ class StepRequests:
             if job is None or step is None or node not in step.nodes_left or job.state not in (RUNNING, SUSPENDED):
                 return
             rank = [alloc.node for alloc in step.allocs].index(node)
-            message = launch_step(reactor.state, job, step, launched.request, launched.environment, reactor.directory, rank)
-            reactor.world.send(node, message)
+            request, environment = _decode(reactor.blob(step.launch)), reactor.blob(step.environment)
+            reactor.world.send(node, launch_step(reactor.state, job, step, request, environment, reactor.directory, rank))
 
         reactor.when_durable(leave)
-        return True
 
     def retry(self, job_id: int, now_ms: int) -> None:
         """Room was freed in this job: steps that wait are tried in the order they came."""
@@ -211,7 +213,6 @@ class StepRequests:
         """A node reported the step's end: its watchers hear of it when it was the last."""
         step = self._reactor.state.steps.get((job_id, step_id))
         if step is not None and not step.nodes_left:
-            self._launched.pop((job_id, step_id), None)
             self._tell_end(job_id, step_id)
         self.retry(job_id, now_ms)
 
@@ -224,10 +225,6 @@ class StepRequests:
                     self._reactor.answer(client, "=", f"{CANCELLED}\t15\tCancelled".encode())
             elif not step.nodes_left:
                 self._tell_end(*key)
-        for key in [key for key in self._launched if key[0] == job_id]:
-            step = self._reactor.state.steps.get(key)
-            if step is None or not step.nodes_left:
-                del self._launched[key]
 
     def _tell_end(self, job_id: int, step_id: int) -> None:
         step = self._reactor.state.steps[(job_id, step_id)]
@@ -314,3 +311,8 @@ class StepRequests:
         if payload:
             self._reactor.answer(ask.client, "+", payload)
         self._reactor.answer(ask.client, "=", b"")
+
+
+def _shown(stream: str) -> str:
+    """The file of a stream as StdIn, StdOut and StdErr show it; empty where it is none."""
+    return "" if stream in ("client", "none") else stream

@@ -199,6 +199,9 @@ class Checks:
             raise Violation(f"step {step_id} of run {key} began twice on {machine.name}")
         self._steps[step] = None
 
+    def has_begun(self, step: tuple[str, int, int, int]) -> bool:
+        return step in self._steps
+
     def recorded(self, machine: Machine, key: tuple[int, int], record: m.ExitRecord) -> None:
         """An end is durable on its node."""
         run = (machine.name, *key)

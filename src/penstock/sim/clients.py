@@ -128,7 +128,7 @@ class Clients:
         roll = self.random.random()
         if roll < 0.55 or not self.known:
             self.submit()
-        elif roll < 0.63:
+        elif roll < 0.66:
             self.allocate()
         else:
             self.change()
@@ -211,7 +211,7 @@ class Clients:
         if reply[0] != "=":
             return
         job_id = int(reply[1].partition(b"\t")[0])
-        for _ in range(self.random.randint(0, 3)):
+        for _ in range(self.random.randint(0, 5)):
             self.timeline.after(self.timeline.between(0, 4_000), self.step, ask.caller, job_id)
         if self.random.random() < 0.8:
             self.timeline.after(self.timeline.between(200, 15_000), self._release, ask, job_id)

@@ -16,6 +16,9 @@ FAULTS_MIN, FAULTS_MAX = 7, 16
 LATE_TRIES = 40
 """A held-up message looks this often, twice a second, whether its node has a new controller."""
 
+LAUNCH_TRIES = 2_000
+"""A launch to lose is looked for so many times, every 5 ms."""
+
 
 class Faults:
     def __init__(self, simulation: Simulation) -> None:
@@ -25,6 +28,7 @@ class Faults:
         self.kinds: tuple[tuple[str, int, Callable[[], None]], ...] = (
             ("controller killed", 5, self.controller_killed),
             ("controller killed, an Assign held up", 3, self.assign_held_up),
+            ("controller killed, a LaunchStep lost", 3, self.launch_lost),
             ("controller stopped for a while", 1, self.controller_stopped),
             ("agent killed", 4, self.agent_killed),
             ("agent stopped for a while", 2, self.agent_stopped),
@@ -88,6 +92,23 @@ class Faults:
                     self._deliver_late(machine, agent, payload, epoch, LATE_TRIES)
                 return
         self.timeline.after(5, self._hold_up, tries - 1)
+
+    def launch_lost(self) -> None:
+        """The controller dies while the launch of a step is on its way, which never arrives: the successor has to launch it. Tried for a
+        while, as there may be none on its way."""
+        self._lose_launch(LAUNCH_TRIES)
+
+    def _lose_launch(self, tries: int) -> None:
+        simulation = self.simulation
+        if simulation.controller is None or simulation.draining or not tries:
+            return
+        for machine in simulation.machines.values():
+            connection = machine.agent.controller if machine.agent is not None else None
+            if connection is not None and connection.steal(lambda payload: isinstance(m.decode_for_agent(payload), m.LaunchStep)):
+                simulation.checks.counts["launches lost"] += 1
+                simulation.crash_controller(keep_in_flight=True)
+                return
+        self.timeline.after(5, self._lose_launch, tries - 1)
 
     def _deliver_late(self, machine: Machine, agent: object, payload: bytes, epoch: int, tries: int) -> None:
         if machine.agent is not agent or not tries:

@@ -20,6 +20,11 @@ class Process:
         self._stopped_until_ms = 0
         self._inbox: deque[tuple[Action, tuple[Any, ...]]] = deque()
 
+    @property
+    def going(self) -> bool:
+        """Alive, and not stopped."""
+        return self.alive and self._stopped_until_ms <= self.timeline.now_ms
+
     def take(self, action: Action, *arguments: Any) -> None:
         """Something reaches the process: handled now, later, or never."""
         if not self.alive:

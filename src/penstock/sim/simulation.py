@@ -20,6 +20,7 @@ from penstock.sim.checks import Checks, Violation
 from penstock.sim.clients import Clients
 from penstock.sim.controller import Controller
 from penstock.sim.faults import Faults
+from penstock.sim.launches import LaunchWatch
 from penstock.sim.machine import Machine
 from penstock.sim.network import End, Link
 from penstock.sim.timeline import Timeline
@@ -130,6 +131,7 @@ class Simulation:
         until_ms = timeline.now_ms + self.random.randint(*STORM_MS)
         Faults(self).schedule(until_ms)
         timeline.after(50, self.clients.act)
+        LaunchWatch(self).look()
         while timeline.now_ms < until_ms:
             timeline.step()
         self._drain()

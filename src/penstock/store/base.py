@@ -5,7 +5,8 @@ Guarantees, for every implementation (`sqlite`, `memory`), held by one conforman
 - `commit` returns only when the whole batch is durable; after a crash a batch is there entirely or not at all, and batches never overtake
   each other. Within a batch the order is blobs, upserts, deletes, events, requests; a key that is upserted and deleted is gone.
 - The feed is contiguous: the first event of a batch follows the last one stored. A gap is a bug of the caller and fails the commit.
-- A job row keeps the blobs it names: they stay until the last such row, live or history, is deleted.
+- A job or step row keeps the blobs it names: they stay until the last row that names them, live or history, is deleted or names them no
+  more.
 - `StoreFull` leaves the store as it was and usable: free space (`release_reserve`) and commit the same batch again. `StoreFailed` is fatal:
   this object refuses every later commit; the process has to exit, start again and load.
 
@@ -26,9 +27,12 @@ import msgspec
 FEED_VERSION = 1  # the encoding of events that this program writes; a feed entry with a greater one is refused
 
 SCRIPT_MAX_BYTES = 4 << 20  # Slurm's default max_script_size
+LAUNCH_MAX_BYTES = 5 << 20  # what a step was asked to be: its arguments, names and patterns
 ENVIRONMENT_MAX_BYTES = 6 << 20  # the most that Linux itself passes through execve
 BLOB_MAX_BYTES = ENVIRONMENT_MAX_BYTES  # a larger blob fails with BlobTooLarge
 DIGEST_BYTES = 32  # sha256
+
+BLOBS_A_PRUNE = 5_000  # unnamed blobs that one `prune_history` deletes at most: each step leaves one
 
 REQUEST_KEEP_MS = 3_600_000  # a reply is remembered this long for a client that tries again
 REQUESTS_MAX = 200_000  # beyond it the oldest remembered replies go first
@@ -116,6 +120,8 @@ class StepIndex(NamedTuple):
     job_id: int
     run: int
     live: int
+    launch: bytes | None = None  # digests of blobs, as with a job: what its launch needs while it runs; None once it has ended
+    environment: bytes | None = None
 
 
 def run_key(job_id: int, run: int) -> str:
@@ -216,7 +222,7 @@ class Store(Protocol):
     def prune_history(self, ended_before_ms: int, limit: int) -> int:
         """Deletes at most `limit` history jobs that ended before a time, with their steps; returns how many.
 
-        Blobs that no job row names any more go with them (at most `limit` a call).
+        Blobs that no row names any more go with them (at most BLOBS_A_PRUNE a call).
         """
 
     def low_water(self) -> bool:

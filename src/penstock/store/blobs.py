@@ -1,4 +1,4 @@
-"""Scripts and environments as content-addressed blobs.
+"""Scripts, environments and the launches of steps as content-addressed blobs.
 
 A blob is named by the sha256 of its content, stored once however many jobs use it, and bounded in size where it enters. `get_blob` checks
 what it read against the name, so that a damaged script is never run.
@@ -12,6 +12,7 @@ from penstock.store.base import (
     BLOB_MAX_BYTES,
     DIGEST_BYTES,
     ENVIRONMENT_MAX_BYTES,
+    LAUNCH_MAX_BYTES,
     SCRIPT_MAX_BYTES,
     BlobTooLarge,
     StoreCorrupt,
@@ -27,6 +28,11 @@ def script_blob(content: bytes) -> tuple[bytes, bytes]:
 def environment_blob(content: bytes) -> tuple[bytes, bytes]:
     """(digest, content) of an environment, NAME=value joined by NUL. Raises BlobTooLarge beyond ENVIRONMENT_MAX_BYTES."""
     return _blob(content, "job environment", ENVIRONMENT_MAX_BYTES)
+
+
+def launch_blob(content: bytes) -> tuple[bytes, bytes]:
+    """(digest, content) of what a step was asked to be, kept while it runs. Raises BlobTooLarge beyond LAUNCH_MAX_BYTES."""
+    return _blob(content, "step request", LAUNCH_MAX_BYTES)
 
 
 def verified(digest: bytes, content: bytes) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from penstock.store.base import (
+    BLOBS_A_PRUNE,
     FEED_READ_MAX,
     FEED_VERSION,
     QUERY_ROWS_MAX,
@@ -41,7 +42,7 @@ from penstock.store.base import (
 from penstock.store.blobs import check_bounds, verified
 from penstock.store.query import key_order, matches
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _KEY_MIN, _KEY_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -205,7 +206,7 @@ class MemoryStore:
             self._drop("job", key)
         for step_key in [key for key, (_, step) in disk.steps.items() if (step.job_id, step.run) in runs]:
             self._drop("step", step_key)
-        for digest in [digest for digest in disk.blobs if not disk.blob_refs[digest]][:limit]:
+        for digest in [digest for digest in disk.blobs if not disk.blob_refs[digest]][:BLOBS_A_PRUNE]:
             del disk.blobs[digest]
         return len(ended[:limit])
 
@@ -257,7 +258,10 @@ class MemoryStore:
                     if digest is not None and digest not in new and digest not in self.disk.blobs:
                         raise StoreFailed(f"a job row names a blob that is not stored: job {job.id}, sha256 {digest.hex()}")
             elif kind == "step":
-                StepIndex(*index or ())
+                step = StepIndex(*index or ())
+                for digest in (step.launch, step.environment):
+                    if digest is not None and digest not in new and digest not in self.disk.blobs:
+                        raise StoreFailed(f"a step row names a blob that is not stored: step {key}, sha256 {digest.hex()}")
         self.disk.take(size_bytes)
 
     def _write(self, batch: Batch) -> None:
@@ -267,12 +271,18 @@ class MemoryStore:
         for kind, key, row, index in batch.upserts:
             if kind == "job":
                 job = JobIndex(*index or ())
-                self._count(job, 1)
+                self._count((job.script, job.environment), 1)
                 if key in disk.jobs:
-                    self._count(disk.jobs[key][1], -1)
+                    old = disk.jobs[key][1]
+                    self._count((old.script, old.environment), -1)
                 disk.jobs[key] = (row, job)
             elif kind == "step":
-                disk.steps[key] = (row, StepIndex(*index or ()))
+                step = StepIndex(*index or ())
+                self._count((step.launch, step.environment), 1)
+                if key in disk.steps:
+                    was = disk.steps[key][1]
+                    self._count((was.launch, was.environment), -1)
+                disk.steps[key] = (row, step)
             else:
                 disk.entities.setdefault(kind, {})[key] = row
         for kind, key in batch.deletes:
@@ -299,14 +309,17 @@ class MemoryStore:
     def _drop(self, kind: str, key: Key) -> None:
         if kind == "job":
             if key in self.disk.jobs:
-                self._count(self.disk.jobs.pop(key)[1], -1)
+                job = self.disk.jobs.pop(key)[1]
+                self._count((job.script, job.environment), -1)
         elif kind == "step":
-            self.disk.steps.pop(key, None)
+            if key in self.disk.steps:
+                step = self.disk.steps.pop(key)[1]
+                self._count((step.launch, step.environment), -1)
         else:
             self.disk.entities.get(kind, {}).pop(key, None)
 
-    def _count(self, job: JobIndex, change: int) -> None:
-        for digest in (job.script, job.environment):
+    def _count(self, digests: tuple[bytes | None, bytes | None], change: int) -> None:
+        for digest in digests:
             if digest is not None:
                 self.disk.blob_refs[digest] += change
 

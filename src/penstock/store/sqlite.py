@@ -28,6 +28,7 @@ import apsw
 
 from penstock.store import query as queries
 from penstock.store.base import (
+    BLOBS_A_PRUNE,
     FEED_READ_MAX,
     FEED_VERSION,
     QUERY_ROWS_MAX,
@@ -287,7 +288,9 @@ class SqliteStore:
             for rowid, job_id, run in gone:
                 execute("DELETE FROM step WHERE job_id = ? AND run = ?", (job_id, run))
                 execute("DELETE FROM job WHERE rowid = ?", (rowid,))
-            for digest, number in execute("SELECT digest, number FROM blob WHERE refs = 0 ORDER BY number LIMIT ?", (limit,)).fetchall():
+            for digest, number in execute(
+                "SELECT digest, number FROM blob WHERE refs = 0 ORDER BY number LIMIT ?", (BLOBS_A_PRUNE,)
+            ).fetchall():
                 execute("DELETE FROM blob_content WHERE number = ?", (number,))
                 execute("DELETE FROM blob WHERE digest = ?", (digest,))
             return len(gone)
