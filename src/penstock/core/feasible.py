@@ -173,7 +173,7 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
         yield Reason(word, tier, "nodes", site.nodes_min, 0)
         return
     enough = True
-    for what, asked, have in _single_node_needs(demand, room, nodes.total):
+    for what, asked, have in node_needs(demand, room, nodes.total):
         most = max(0, int(have[mask].max()))
         if most < asked:
             enough = False
@@ -220,7 +220,7 @@ def _largest_sum(amounts: Int64, site: Site) -> int:
     return int(np.partition(amounts, -site.nodes_most)[-site.nodes_most :].sum())
 
 
-def _single_node_needs(demand: Demand, room: Int64, total: Int64) -> list[tuple[str, int, Int64]]:
+def node_needs(demand: Demand, room: Int64, total: Int64) -> list[tuple[str, int, Int64]]:
     """What one node must have of each quantity at the least: (name, amount, int64[N])."""
     tasks = demand.least_tasks
     needs = [("cpus", tasks * demand.cpus_per_task, room[CPUS])]
