@@ -170,7 +170,7 @@ def rows_for(view: View, site: Site, what: str) -> tuple[int, ...]:
         return (CPUS,)
     if what == "memory_mib":
         return (MEMORY_MIB,)
-    return next((need.rows for need in site.demand.fits if need.key == what), ())
+    return next((need.rows or need.slots for need in site.demand.fits if need.key == what), ())
 
 
 def _resource(view: View, site: Site, room: Int64, what: str) -> str:

@@ -11,7 +11,7 @@ job is expected to start, or comes closest to it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.evidence import Blocker, blockers_in
 from penstock.core.outlook import RECORDS_MAX, forecast, with_rows
 from penstock.core.plan import Reason, Reservation
+from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
 from penstock.core.what_if import Change, Question, what_if
 
@@ -71,17 +72,22 @@ class Ear(Reporter):
 
 
 def explain(
-    view: View, job_id: int, batch: Batch, others: Sequence[str] = (), budget: Budget | None = None
+    view: View,
+    job_id: int,
+    batch: Batch,
+    others: Sequence[str] = (),
+    budget: Budget | None = None,
+    preference: Callable[[View], Preference] = Preference,
 ) -> Generator[int, None, Explanation]:
     """Explains a record of the view, or a job that is not in its queue as if it came last. ``batch`` is what it asks, ``others`` the
-    partitions that would take it beside its own, ``budget`` the live planner's. Yields as ``cycle`` does."""
+    partitions that would take it beside its own, ``budget`` and ``preference`` the live planner's. Yields as ``cycle`` does."""
     rows = np.flatnonzero(view.pending.job_id == job_id)
     row = int(rows[0]) if len(rows) else len(view.pending)
     before = with_rows(view, np.arange(row))
     ear, queue_ear = Ear(), Ear()
-    plan = yield from cycle(before, budget, ear)
+    plan = yield from cycle(before, budget, ear, preference)
     promised = [reservation.job_id for reservation in plan.reservations]
-    queue = yield from forecast(before, promised, RECORDS_MAX, queue_ear)
+    queue = yield from forecast(before, promised, RECORDS_MAX, queue_ear, preference)
     start, basis = _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
     yield 0
     blockers: list[Blocker] = []

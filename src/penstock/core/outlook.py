@@ -11,7 +11,7 @@ priority arrives. Bounds: RECORDS_MAX records and TESTS_MAX placement attempts; 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from penstock.core.backfill import Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
+from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, Pending, View
 
 HYPOTHETICAL = 0
@@ -35,13 +36,17 @@ def outlook(view: View, batch: Batch) -> Reservation | Reason:
 
 
 def forecast(
-    view: View, promised: Sequence[int] = (), records: int = RECORDS_MAX, reporter: Reporter | None = None
+    view: View,
+    promised: Sequence[int] = (),
+    records: int = RECORDS_MAX,
+    reporter: Reporter | None = None,
+    preference: Callable[[View], Preference] = Preference,
 ) -> Generator[int, None, Plan]:
     """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the jobs that the cycle gave a
     reservation, in its order. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
     order = forecast_order(view.pending, promised)
     bounded = with_rows(view, order[:records])
-    plan = yield from cycle(bounded, Budget(max_tests=TESTS_MAX, reservations=TESTS_MAX), reporter)
+    plan = yield from cycle(bounded, Budget(max_tests=TESTS_MAX, reservations=TESTS_MAX), reporter, preference)
     return replace(plan, complete=plan.complete and len(order) <= records)
 
 

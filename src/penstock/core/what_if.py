@@ -36,6 +36,8 @@ RESTRICTIONS = (
     ("required_nodes", "--nodelist"),
     ("excluded_nodes", "--exclude"),
     ("exclusive", "--exclusive"),
+    ("switches", "--switches"),
+    ("segment", "--segment"),
 )
 """Fields of a request that only forbid nodes, and the options that set them."""
 
