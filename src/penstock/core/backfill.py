@@ -18,7 +18,10 @@ a longer time limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from functools import partial
+
+import numpy as np
 
 from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
 from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on, place_one
@@ -27,7 +30,7 @@ from penstock.core.profile import Profile
 from penstock.core.ranking import Ranking
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
-from penstock.core.view import Batch, Int64, Partition, View
+from penstock.core.view import CPUS, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
 """Partition states that keep queued jobs from starting, and Slurm's word for it."""
@@ -37,21 +40,65 @@ CELLS_OF_A_TEST = 1 << 15
 CELLS_OF_A_PLACEMENT = 1 << 13
 RANKED_CELLS = 1 << 23
 """Matrix cells that the rankings of a pass may hold together (64 MiB); beyond, the oldest is made again when it is needed."""
+REMEMBERED_SITES = 1 << 14
+"""Requests that a memory keeps at most; beyond it begins anew."""
+NODE_FACTS = tuple(field.name for field in fields(Nodes) if field.name != "free")
+FAR_S = 1 << 60
+"""Ends beyond it are cut to it before arithmetic: FOREVER plus anything must not overflow."""
+EVERY = 1 << 30
+"""As a number of reservations: one for each blocked job, conservative backfill."""
+
+
+class Memory:
+    """What depends on requests, nodes and partitions alone, kept from pass to pass: where a request may run, whether it could run if
+    nothing else did. It is forgotten when anything of nodes or partitions but what is free has changed."""
+
+    def __init__(self) -> None:
+        self.sites: dict[tuple[Request, str], Site | Reason] = {}
+        self.stuck: dict[tuple[Request, str], Reason | None] = {}
+        self.least: dict[tuple[Request, str], tuple[tuple[int, int, int], ...]] = {}
+        self._stands_on: tuple[object, ...] = ()
+
+    def look_at(self, view: View) -> None:
+        """Forget what does not hold for this view. Columns share with the next view what has not changed, so identity tells."""
+        stands_on = (view.partitions, *(getattr(view.nodes, name) for name in NODE_FACTS))
+        same = len(stands_on) == len(self._stands_on) and all(a is b for a, b in zip(stands_on, self._stands_on, strict=True))
+        if not same or len(self.sites) > REMEMBERED_SITES:
+            for table in (self.sites, self.stuck, self.least):
+                table.clear()
+            self._stands_on = stands_on
 
 
 class Backfill:
     """The state of one pass over one view. ``tests`` and ``cells`` count the work done."""
 
-    def __init__(self, view: View, reservations: int, preference: Callable[[View], Preference] = Preference) -> None:
+    def __init__(
+        self,
+        view: View,
+        reservations: int,
+        preference: Callable[[View], Preference] = Preference,
+        strict: bool = False,
+        window_s: int = 0,
+        resolution_s: int = 1,
+        memory: Memory | None = None,
+    ) -> None:
         self.tests = 0
         self.cells = 0
-        self.profile = Profile(view.nodes.free, view.running, view.now_s)
+        self._resolution_s = resolution_s
+        running = view.running
+        if resolution_s > 1:
+            running = replace(running, end_s=-(-np.minimum(running.end_s, FAR_S) // resolution_s) * resolution_s)
+        self.profile = Profile(view.nodes.free, running, view.now_s)
         self._view = view
         self._nodes = view.nodes
         self._preference = preference(view)
         self._limit = reservations
-        self._sites: dict[tuple[Request, str], Site | Reason] = {}
-        self._stuck: dict[tuple[Request, str], Reason | None] = {}
+        self._strict = strict
+        self._window_s = window_s
+        self._memory = memory or Memory()
+        self._memory.look_at(view)
+        self._most: list[int] = view.nodes.free.max(axis=1, initial=0).tolist()
+        self._sum: list[int] = np.maximum(view.nodes.free, 0).sum(axis=1).tolist()
         self._failed: dict[tuple[Request, str], int] = {}
         self._reserved: dict[str, int] = {}
         self._first: dict[str, int] = {}
@@ -67,13 +114,20 @@ class Backfill:
             found = found or site
         return found or Reason("PartitionConfig", "policy", "partition")
 
+    def closed(self, batch: Batch) -> bool:
+        """Whether strict order keeps the batch from any start: each partition where it may run has a blocked job."""
+        return self._strict and bool(self._first) and all(site.partition.name in self._first for site in self._open(batch))
+
     def start(self, batch: Batch, wanted: int) -> Iterator[tuple[Site, Placement, int]]:
         """Up to ``wanted`` elements that start now, as (site, placement of one, how many of them). They are taken from the
         profile as they are yielded."""
-        end_s = self._view.now_s + _seconds(batch)
+        end_s = self._end_s(self._view.now_s + _seconds(batch))
         for site in self._open(batch):
             key = (batch.request, site.partition.name)
-            if key in self._failed and self._failed[key] <= _seconds(batch):
+            if (key in self._failed and self._failed[key] <= _seconds(batch)) or (self._strict and site.partition.name in self._first):
+                continue
+            if self._hopeless(key, site):
+                self._failed[key] = 0
                 continue
             for placement, count in self._fill(site, end_s, wanted):
                 self.profile.start(placement, count, end_s)
@@ -125,9 +179,17 @@ class Backfill:
             self._rankings[key] = ranking
         return ranking
 
+    def _hopeless(self, key: tuple[Request, str], site: Site) -> bool:
+        """Whether no node, or not all nodes together, had enough free as the pass began. Sure where it says yes, and cheap: it spares
+        the arrays most tests on a full cluster."""
+        floor = self._memory.least.get(key)
+        if floor is None:
+            floor = self._memory.least[key] = _floor(site)
+        return any(self._most[row] < one or self._sum[row] < whole for row, one, whole in floor)
+
     def fails_from(self, batch: Batch) -> int:
         """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""
-        least_s = max(self._failed[batch.request, site.partition.name] for site in self._open(batch))
+        least_s = max(self._failed.get((batch.request, site.partition.name), 0) for site in self._open(batch))
         limits = [self._view.partitions[name].max_time_s for name in batch.partitions if name in self._view.partitions]
         return max(least_s, *(limit_s + 1 for limit_s in limits if limit_s < batch.time_limit_s), 0)
 
@@ -136,9 +198,9 @@ class Backfill:
         found: Reason | None = None
         for site in self._open(batch):
             key = (batch.request, site.partition.name)
-            if key not in self._stuck:
-                self._stuck[key] = self._without_load(site)
-            reason = self._stuck[key]
+            if key not in self._memory.stuck:
+                self._memory.stuck[key] = self._without_load(site)
+            reason = self._memory.stuck[key]
             if reason is None:
                 return None
             found = found or reason
@@ -178,10 +240,10 @@ class Backfill:
         seconds = _seconds(batch)
         allowed = [site for site in self._open(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
         best = self._soonest(allowed, seconds)
-        if best is None:
+        if best is None or 0 < self._window_s < best[0] - self._view.now_s:
             return None
         start_s, placement, site = best
-        self.profile.reserve(placement, start_s, start_s + seconds)
+        self.profile.reserve(placement, start_s, self._end_s(start_s + seconds))
         name = site.partition.name
         self._reserved[name] = self._reserved.get(name, 0) + 1
         return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes))
@@ -218,6 +280,10 @@ class Backfill:
         self._count()
         return place_one(self._nodes, self._preference, room, site)
 
+    def _end_s(self, end_s: int) -> int:
+        """An end on the profile's grid."""
+        return -(-end_s // self._resolution_s) * self._resolution_s
+
     def _open(self, batch: Batch) -> Iterator[Site]:
         for name in batch.partitions:
             site = self._site(batch, name)
@@ -238,14 +304,34 @@ class Backfill:
         if partition.max_nodes and request.nodes_min > partition.max_nodes:
             return Reason("PartitionNodeLimit", "policy", "nodes", request.nodes_min, partition.max_nodes, (partition.name,))
         key = (request, partition.name)
-        found = self._sites.get(key)
+        found = self._memory.sites.get(key)
         if found is None:
-            found = self._sites[key] = locate(self._nodes, partition, request)
+            found = self._memory.sites[key] = locate(self._nodes, partition, request)
         return found
 
     def _count(self) -> None:
         self.tests += 1
         self.cells += self._nodes.free.size + CELLS_OF_A_TEST
+
+
+def _floor(site: Site) -> tuple[tuple[int, int, int], ...]:
+    """(row, least that one node must have, least that all must have together) for the rows that one need decides alone."""
+    demand = site.demand
+    tasks = demand.least_tasks
+    alone = demand.fits_one_node and not demand.may_split
+    all_tasks = max(demand.ntasks, tasks * site.nodes_min)
+    if alone:
+        tasks = all_tasks
+    memory_mib = demand.memory_per_node_mib, demand.memory_per_task_mib
+    floor = [
+        (CPUS, tasks * demand.cpus_per_task, all_tasks * demand.cpus_per_task),
+        (MEMORY_MIB, memory_mib[0] or tasks * memory_mib[1], memory_mib[0] * site.nodes_min or all_tasks * memory_mib[1]),
+    ]
+    for need in demand.fits:
+        if len(need.rows) == 1 and not need.slots:
+            one = need.per_node + tasks * need.per_task + (min(1, need.in_total) if not alone else need.in_total)
+            floor.append((need.rows[0], one, max(need.in_total, need.per_node * site.nodes_min + all_tasks * need.per_task)))
+    return tuple(floor)
 
 
 def _seconds(batch: Batch) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.backfill import Backfill
+from penstock.core.backfill import Backfill, Memory
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
 from penstock.core.priority import LONGEST_S, Queue
 from penstock.core.scores import Preference
@@ -26,13 +26,34 @@ class Budget:
     slice_cells    yield after about so many matrix cells (nodes times resources, summed over tests); 2**19 is about two milliseconds
     max_starts     at most so many starts in one plan; then the plan is not ``complete``
     max_tests      at most so many placement attempts; then the plan is not ``complete``
-    reservations   blocked jobs of each partition that get a reservation: 1 is EASY, a large number is conservative
+    reservations   blocked jobs of each partition that get a reservation: 1 is EASY, ``EVERY`` is conservative, 0 is none
+    strict         nothing starts behind a blocked job of its partition: first come first served without backfill
+    window_s       no reservation begins later than so many seconds from now; 0: no bound (Slurm's bf_window)
+    resolution_s   ends are rounded up to a multiple of it, which makes the profile coarser; 1: exact (Slurm's bf_resolution)
+    max_jobs       records that are looked at; 0: all (Slurm's bf_max_job_test, default_queue_depth)
     """
 
     slice_cells: int = 1 << 19
     max_starts: int = 4_096
     max_tests: int = 100_000
     reservations: int = 1
+    strict: bool = False
+    window_s: int = 0
+    resolution_s: int = 1
+    max_jobs: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("slice_cells", self.slice_cells, 1),
+            ("max_starts", self.max_starts, 1),
+            ("max_tests", self.max_tests, 1),
+            ("reservations", self.reservations, 0),
+            ("window_s", self.window_s, 0),
+            ("resolution_s", self.resolution_s, 1),
+            ("max_jobs", self.max_jobs, 0),
+        ):
+            if value < least:
+                raise ValueError(f"Budget.{name} is {value}: at least {least} is allowed")
 
 
 class Reporter:
@@ -52,27 +73,50 @@ class Reporter:
 
 
 def cycle(
-    view: View, budget: Budget | None = None, reporter: Reporter | None = None, preference: Callable[[View], Preference] = Preference
+    view: View,
+    budget: Budget | None = None,
+    reporter: Reporter | None = None,
+    preference: Callable[[View], Preference] = Preference,
+    behind: Int64 | None = None,
+    memory: Memory | None = None,
 ) -> Generator[int, None, Plan]:
-    """Yields the number of placement attempts so far; returns the Plan. ``preference`` makes the placement policy of the pass."""
+    """Yields the number of placement attempts so far; returns the Plan. ``preference`` makes the placement policy of the pass.
+
+    ``behind`` holds rows of ``view.pending`` in the order in which those are tried for which no reservation is left; without it that
+    is the queue's own order, in one walk. ``memory`` carries what depends on nodes and requests alone from pass to pass.
+    """
     budget = budget or Budget()
     reporter = reporter or Reporter()
-    policy = Backfill(view, budget.reservations, preference)
-    queue = Queue(view.pending)
+    policy = Backfill(view, budget.reservations, preference, budget.strict, budget.window_s, budget.resolution_s, memory)
+    queue = Queue(view.pending, most=budget.max_jobs)
+    beyond = queue.beyond
     book = Book(view)
     yielded = 0
     complete = True
+    aside: list[Int64] = []
     yield policy.tests
-    while queue:
+    while queue or aside:
         if policy.tests >= budget.max_tests or len(book.starts) >= budget.max_starts:
             complete = False
             break
+        if not queue and behind is not None:
+            queue = Queue(view.pending, behind[np.isin(behind, np.concatenate(aside))])
+            behind = None
+            aside.clear()
+            continue
         run = queue.next_run()
         shape = view.shapes[run.shape]
         if shape is None:
             raise ValueError(f"pending records refer to shape {run.shape}, which the view does not have")
         batch = Batch(shape.request, shape.partitions, run.time_limit_s)
         refusal = policy.refusal(batch)
+        if refusal is None and policy.closed(batch):
+            rows = queue.drop()
+            reporter.blocked(int(view.pending.job_id[rows[0]]), book.refuse(rows, policy.behind(batch)), policy.behind(batch))
+            continue
+        if refusal is None and behind is not None and not policy.may_reserve(batch):
+            aside.append(queue.drop())
+            continue
         settled = 0
         if refusal is None:
             wanted = min(int(book.left[run.rows].sum()), budget.max_starts - len(book.starts))
@@ -110,6 +154,9 @@ def cycle(
         if policy.cells - yielded >= budget.slice_cells:
             yielded = policy.cells
             yield policy.tests
+    if complete and beyond:
+        too_deep = Reason("Priority", "policy", "jobs looked at in a pass", 0, budget.max_jobs)
+        book.refuse(np.flatnonzero(view.pending.startable > 0), too_deep)
     reporter.ended(policy)
     return book.plan(complete, policy.tests)
 
@@ -182,10 +229,15 @@ class Book:
 
 
 def plan_now(
-    view: View, budget: Budget | None = None, reporter: Reporter | None = None, preference: Callable[[View], Preference] = Preference
+    view: View,
+    budget: Budget | None = None,
+    reporter: Reporter | None = None,
+    preference: Callable[[View], Preference] = Preference,
+    behind: Int64 | None = None,
+    memory: Memory | None = None,
 ) -> Plan:
     """The whole cycle in one call."""
-    passes = cycle(view, budget, reporter, preference)
+    passes = cycle(view, budget, reporter, preference, behind, memory)
     while True:
         try:
             next(passes)

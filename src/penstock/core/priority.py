@@ -40,22 +40,30 @@ class Run(NamedTuple):
 
 
 class Queue:
-    """Rows of ``pending`` that may start something, best first."""
+    """Rows of ``pending`` that may start something, in their order or in that of ``order`` (rows, each at most once), the first
+    ``most`` of them where that is not 0. ``beyond`` says how many were left out for that bound."""
 
-    def __init__(self, pending: Pending) -> None:
-        rows = np.flatnonzero(pending.startable > 0)
+    def __init__(self, pending: Pending, order: Int64 | None = None, most: int = 0) -> None:
+        rows = np.flatnonzero(pending.startable > 0) if order is None else order[pending.startable[order] > 0]
+        self.beyond = max(0, len(rows) - most) if most else 0
+        if self.beyond:
+            rows = rows[:most]
+        self._places: Int64 | None = None
         shape = pending.shape[rows]
         if len(shape) and int(shape.max()) < SMALL_SHAPES:
             shape = shape.astype(np.int16)  # a radix sort instead of a comparing one
         by_shape = np.argsort(shape, kind="stable")
         sorted_shape = shape[by_shape]
         begins = np.flatnonzero(np.diff(sorted_shape, prepend=-1))
-        self._limit_s = pending.time_limit_s
+        if order is not None:  # from here on rows are places in the given order
+            self._places = rows
+            rows = np.arange(len(rows))
+        self._limit_s = pending.time_limit_s if self._places is None else pending.time_limit_s[self._places]
         self._shape: list[int] = sorted_shape[begins].tolist()
         self._rows: list[Int64] = np.split(rows[by_shape], begins[1:]) if len(rows) else []
         self._heads = [(int(own[0]), group) for group, own in enumerate(self._rows)]
         heapify(self._heads)
-        self._beyond = len(pending)
+        self._end = len(pending)
 
     def __bool__(self) -> bool:
         return bool(self._heads)
@@ -65,12 +73,12 @@ class Queue:
         head, group = self._heads[0]
         others = [self._heads[at][0] for at in (1, 2) if at < len(self._heads)]
         rows = self._rows[group]
-        rows = rows[: int(np.searchsorted(rows, min(others, default=self._beyond)))]
+        rows = rows[: int(np.searchsorted(rows, min(others, default=self._end)))]
         limits = self._limit_s[rows]
         differs = limits != limits[0]
         if differs.any():
             rows = rows[: int(np.argmax(differs))]
-        return Run(self._shape[group], int(self._limit_s[head]), rows)
+        return Run(self._shape[group], int(self._limit_s[head]), rows if self._places is None else self._places[rows])
 
     def advance(self, rows: int) -> None:
         """The first ``rows`` rows of the next run are settled."""
@@ -83,7 +91,7 @@ class Queue:
         limits = self._limit_s[rows]
         dropped = (limits >= least_s) & (limits <= most_s)
         self._keep(rows[~dropped])
-        return rows[dropped]
+        return rows[dropped] if self._places is None else self._places[rows[dropped]]
 
     def _keep(self, rows: Int64) -> None:
         """What is left of the first group's rows."""

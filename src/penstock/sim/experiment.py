@@ -1,0 +1,188 @@
+"""One log, one cluster, one policy: the loop over instants.
+
+At each instant first what ends ends, then what comes is submitted, in the order of the log, then the planner makes a pass, and what the
+applier lets start is given its end: after its run time, or at its limit. Instants are submissions, ends, the policy's interval, and those
+at which an expectation of a run time turns out too short. No latency: what a pass starts, starts at that second.
+
+The log is read as time goes on, one job ahead; what has ended is forgotten but for its row in the metrics.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.core.policies.policy import Facts, Policy, guide
+from penstock.core.view import FIRST_POOL, Int64, View
+from penstock.sim.clusterspec import Layout, NodeGroup
+from penstock.sim.metrics import Metrics
+from penstock.sim.virtual import EPOCH_MS, VirtualCluster
+from penstock.sim.workload.job import TraceError, TraceJob
+from penstock.sim.workload.limits import Limits
+
+EPOCH_S = EPOCH_MS // 1000
+USAGE_HALF_LIFE_S = 7 * 86_400
+"""Of what a user has used; Slurm's PriorityDecayHalfLife."""
+UNLIMITED_RUN_S = 1 << 40
+
+
+class Tracked:
+    """A job that waits or runs: what the engine does not keep of it. ``expected_s`` is what was expected of it when it started."""
+
+    __slots__ = ("begun_s", "expected_s", "limit_s", "run_s", "size", "submit_s", "user")
+
+    def __init__(self, submit_s: int, run_s: int, limit_s: int, size: int, user: int) -> None:
+        self.submit_s = submit_s
+        self.run_s = run_s
+        self.limit_s = limit_s
+        self.size = size
+        self.user = user
+        self.begun_s = self.expected_s = 0
+
+
+@dataclass(slots=True)
+class User:
+    """What the scheduler has seen of a user: run times of the jobs that ended last, decayed usage as it was at ``usage_s``."""
+
+    last_s: int = -1
+    before_s: int = -1
+    usage: float = 0.0
+    usage_s: int = 0
+
+    def used(self, device_s: int, now_s: int) -> None:
+        self.usage = self.usage_at(now_s) + device_s
+        self.usage_s = now_s
+
+    def usage_at(self, now_s: int) -> float:
+        return self.usage * math.exp2((self.usage_s - now_s) / USAGE_HALF_LIFE_S)
+
+
+class Experiment:
+    def __init__(self, groups: tuple[NodeGroup, ...], policy: Policy, limits: Limits) -> None:
+        self.layout = Layout(groups)
+        self.cluster = VirtualCluster(groups)
+        self.policy = policy
+        self.metrics = Metrics(self.layout.what, self.layout.devices)
+        self._limits = limits
+        self._jobs: dict[int, Tracked] = {}
+        self._ends: list[tuple[int, int]] = []
+        self._users: dict[str, int] = {}
+        self._seen: list[User] = []
+        self._waiting = 0
+        self._next_full_s = 0
+        self._changed = False
+
+    def run(self, jobs: Iterator[TraceJob], progress: Callable[[int, int], None] | None = None) -> Metrics:
+        """To the end of the last job. ``progress`` hears (jobs submitted, jobs ended) now and then."""
+        coming = next(jobs, None)
+        submitted = ended = 0
+        wake_s: int | None = None
+        while coming is not None or self._ends or self._waiting:
+            instants = [] if coming is None else [coming.submit_s]
+            if self._ends:
+                instants.append(self._ends[0][0])
+            if wake_s is not None:
+                instants.append(wake_s)
+            if not instants:
+                stuck = next(iter(self._jobs.values()))
+                raise TraceError(
+                    f"{self._waiting} jobs can never start on this cluster, the first asks for {stuck.size} {self.layout.what}s"
+                )
+            now_s = min(instants)
+            while self._ends and self._ends[0][0] <= now_s:
+                self._end(*heapq.heappop(self._ends))
+                ended += 1
+            while coming is not None and coming.submit_s <= now_s:
+                self._submit(coming)
+                submitted += 1
+                coming = next(jobs, None)
+            wake_s = self._pass(now_s)
+            if progress is not None:
+                progress(submitted, ended)
+        return self.metrics
+
+    def _submit(self, job: TraceJob) -> None:
+        user = self._users.setdefault(job.user, len(self._users))
+        if user == len(self._seen):
+            self._seen.append(User())
+        limit_s = self._limits(job)
+        size = self.layout.size(job)
+        job_id = self.cluster.submit(job.submit_s, user, self.layout.request(job), limit_s)
+        self._jobs[job_id] = Tracked(job.submit_s, job.run_s, limit_s or UNLIMITED_RUN_S, size, user)
+        self._waiting += 1
+        self._changed = True
+
+    def _end(self, now_s: int, job_id: int) -> None:
+        job = self._jobs.pop(job_id)
+        timeout = job.run_s > job.limit_s
+        self.cluster.end(now_s, job_id, "TimeLimit" if timeout else "")
+        user = self._seen[job.user]
+        user.last_s, user.before_s = now_s - job.begun_s, user.last_s
+        user.used((now_s - job.begun_s) * job.size, now_s)
+        self.metrics.ended(job.submit_s, job.begun_s, now_s, job.size, job.user, timeout)
+        self._changed = True
+
+    def _pass(self, now_s: int) -> int | None:
+        """Plan and start; when to look again though nothing happens, or None."""
+        wake_s = None
+        policy = self.policy
+        budget = policy.budget
+        view = self.cluster.view(now_s)
+        while self._waiting:
+            if policy.at_events is not None:
+                full = now_s >= self._next_full_s
+                budget = policy.budget if full else policy.at_events
+                if full:
+                    self._next_full_s = (now_s // policy.interval_s + 1) * policy.interval_s
+            guided, behind = guide(policy, view, self._facts(view)) if policy.needs_facts else (view, None)
+            plan = self.cluster.plan(guided, budget, behind)
+            self.metrics.passes += 1
+            expected = dict(zip(guided.pending.job_id.tolist(), guided.pending.time_limit_s.tolist(), strict=True)) if plan.starts else {}
+            started = self.cluster.carry_out(plan)
+            for job_id in started:
+                job = self._jobs[job_id]
+                job.begun_s = now_s
+                job.expected_s = expected[job_id]
+                heapq.heappush(self._ends, (now_s + min(job.run_s, job.limit_s), job_id))
+            self._waiting -= len(started)
+            if started:
+                view = self.cluster.view(now_s)
+            if plan.complete:
+                if policy.running is not None and len(guided.running):
+                    refuted_s = int(guided.running.end_s.min()) - EPOCH_S
+                    wake_s = refuted_s if refuted_s > now_s else None
+                if policy.at_events is not None and self._waiting:
+                    wake_s = self._next_full_s
+                break
+        self._observe(now_s, view)
+        return wake_s
+
+    def _observe(self, now_s: int, view: View) -> None:
+        rows = slice(FIRST_POOL, None) if self.layout.gpus_each else slice(0, 1)
+        free = view.nodes.free[rows].sum(axis=0)
+        broken = free < view.nodes.total[rows].sum(axis=0)
+        self.metrics.instant(now_s, int(free.sum()), int(free[broken].sum()), self._waiting)
+
+    def _facts(self, view: View) -> Facts:
+        waiting = [self._jobs[job_id] for job_id in view.pending.job_id.tolist()]
+        running = [self._jobs[job_id] for job_id in view.running.job_id.tolist()]
+        seen = [self._seen[job.user] for job in waiting]
+        now_s = view.now_s - EPOCH_S
+        return Facts(
+            submit_s=_column(job.submit_s + EPOCH_S for job in waiting),
+            user=_column(job.user for job in waiting),
+            devices=_column(job.size for job in waiting),
+            recent_s=np.array([[user.last_s for user in seen], [user.before_s for user in seen]], np.int64),
+            usage=_column(int(user.usage_at(now_s)) for user in seen),
+            begun_s=_column(job.begun_s + EPOCH_S for job in running),
+            expected_s=_column(job.expected_s for job in running),
+            capacity=self.layout.devices,
+        )
+
+
+def _column(values: Iterator[int]) -> Int64:
+    return np.fromiter(values, np.int64)
