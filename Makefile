@@ -20,7 +20,7 @@ help: ## this list
 	@echo 'make TARGET, where TARGET is one of'; grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
 # The scripts of the commands are copied by the installer, the package itself is used where it lies: only the first two make it stale.
-$(VENV)/.installed: pyproject.toml $(wildcard scripts/*)
+$(VENV)/.installed: pyproject.toml hatch_build.py native/command.c $(wildcard scripts/*)
 	@[ -n '$(PYTHON)' ] || { echo 'make: no Python of 3.11 or newer found; give one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@[ -x $(BIN)/python ] || { echo 'making $(VENV) with $(PYTHON)'; '$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'make: $(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)' >&2; exit 1; }; }

@@ -24,6 +24,10 @@ def main(argv: list[str] | None = None) -> int:
         from penstock.agent.launcher import main as launcher
 
         return launcher(argv[1:])
+    if argv[:1] == ["commands"]:
+        from penstock.cli.host import main as commands
+
+        return commands(argv[1:])
     return _administer(argv)
 
 

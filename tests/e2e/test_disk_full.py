@@ -1,5 +1,6 @@
 """A full disk under the cluster: new jobs are refused with a clear error, endings are recorded, nothing acknowledged is lost."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -30,13 +31,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, leave_bytes: int) -> Path:
-    """Take all room but so many bytes."""
+    """Take all room but so many bytes; what the cluster writes meanwhile takes its part."""
     ballast = folder / "ballast"
     left = shutil.disk_usage(folder).free - leave_bytes
-    with open(ballast, "ab") as file:
+    with open(ballast, "ab", buffering=0) as file:
         while left > 0:
-            left -= file.write(b"\0" * min(left, 1 << 20))
-            file.flush()
+            try:
+                left -= file.write(b"\0" * min(left, 1 << 20))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                break
     return ballast
 
 

@@ -16,10 +16,19 @@ SLOT = "while :; do sleep 0.1; done"
 
 def test_one_running_job_in_every_view(cluster: Cluster):
     job = cluster.submit(
-        "-n2", "-w", "node1", "-J", "seen", "--gres=gpu:1", "-t10", "--mem=100", "--wrap", "srun sh -c 'touch up.$SLURM_PROCID; sleep 100'"
+        "-n2",
+        "-w",
+        "node1",
+        "-J",
+        "seen",
+        "--gres=gpu:1",
+        "-t10",
+        "--mem=100",
+        "--wrap",
+        "srun sh -c 'touch seen.$SLURM_PROCID; sleep 100'",
     )
-    cluster.wait_file("up.0")
-    cluster.wait_file("up.1")
+    cluster.wait_file("seen.0")
+    cluster.wait_file("seen.1")
     assert cluster.run("squeue", "--me", "-h", "-n", "seen", "-o", "%i %P %j %u %t %D %R %C %m %l").split() == [
         *(job, "main", "seen", cluster.run("id", "-un").strip(), "R", "1", "node1", "2", "100M", "10:00"),
     ]

@@ -27,7 +27,7 @@ class SignalPipe:
     def take(self) -> list[int]:
         """The numbers of the signals that came, oldest first."""
         try:
-            return list(os.read(self._read_fd, 512))
+            return [number for number in os.read(self._read_fd, 512) if number in self._before]
         except BlockingIOError:
             return []
 

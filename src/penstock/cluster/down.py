@@ -13,7 +13,7 @@ def down(folder: ClusterFolder, keep_jobs: bool) -> int:
     rules of a power cut."""
     processes = find(folder.path)
     services = [process for process in processes if process.role != "shepherd"]
-    killed = stop([process for process in services if process.role == "controller"])
+    killed = stop([process for process in services if process.role in ("controller", "commands")])
     killed += stop([process for process in services if process.role == "agent"])
     killed += stop([process for process in services if process.role == "launcher"])
     shepherds = [process for process in find(folder.path) if process.role == "shepherd"]

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import NamedTuple
 
-ROLES = ("controller", "agent", "launcher", "shepherd")
+ROLES = ("controller", "commands", "agent", "launcher", "shepherd")
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.02
 

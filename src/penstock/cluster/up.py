@@ -6,6 +6,7 @@ launcher when it needs it). Called again it leaves what runs alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -49,6 +50,9 @@ def up(folder: ClusterFolder, request: Request) -> int:
     controller = None
     if not any(process.role == "controller" for process in running):
         controller = _start(folder, "controller")
+    commands = None
+    if not any(process.role == "commands" for process in running):
+        commands = _start(folder, "commands")
     nodes = {process.node for process in running if process.role == "agent"}
     for node in cluster.nodes:
         if node.name not in nodes:
@@ -56,6 +60,7 @@ def up(folder: ClusterFolder, request: Request) -> int:
             _start(folder, "agent", *words, *(["--gpus", node.gpus] if node.gpus else []))
     folder.register()
     _wait_ready(folder, len(cluster.nodes), controller)
+    _wait_commands(folder, commands)
     _say(folder, cluster)
     if not request.detach:
         _stay(folder)
@@ -152,6 +157,19 @@ def _wait_ready(folder: ClusterFolder, count: int, controller: subprocess.Popen[
     raise FolderError(f"not all nodes came up within {READY_TIMEOUT_S:.0f} s: see {folder.log}")
 
 
+def _wait_commands(folder: ClusterFolder, host: subprocess.Popen[bytes] | None) -> None:
+    """Until the command host that was started listens. If it cannot, commands run without it, slower: a warning."""
+    if host is None:
+        return
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline_s and host.poll() is None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller, contextlib.suppress(OSError):
+            caller.connect(f"{folder.runtime()}/commands.sock")
+            return
+        time.sleep(POLL_S)
+    print(f"penstock: warning: the command host did not start, commands start slower: {_last_words(folder, 'commands')}", file=sys.stderr)
+
+
 def status_lines(folder: ClusterFolder) -> list[str]:
     """The controller's `status` answer."""
     chunks: list[str] = []
@@ -193,4 +211,4 @@ def _stay(folder: ClusterFolder) -> None:
         signal.pause()
     except KeyboardInterrupt:
         print("stopping")
-        stop([process for process in find(folder.path) if process.role in ("controller", "agent", "launcher")])
+        stop([process for process in find(folder.path) if process.role != "shepherd"])

@@ -1,7 +1,7 @@
 """What the submitting process brings along: folder, resource limits, mask, host, session, command line.
 
 Guarantees: the keys and units of the submit request (`penstock.spec.request`); every text is valid UTF-8 or the command says which is not.
-Assumes: Linux, where /proc/self/limits tells the limits without an import; elsewhere none are propagated.
+Assumes: Linux, where /proc/PID/limits tells the limits without an import; elsewhere none are propagated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ RLIMIT_TITLES = {
     "Max locked memory": "MEMLOCK",
     "Max address space": "AS",
 }
-"""Lines of /proc/self/limits."""
+"""Lines of /proc/PID/limits."""
+
+caller_pid = 0
+"""The process that a worker of the command host speaks for (`penstock.cli.host`); 0: this one."""
 
 
 def describe_submitter(options: Options, program: str, arguments: Sequence[str]) -> dict[str, object]:
@@ -51,7 +54,7 @@ def describe_submitter(options: Options, program: str, arguments: Sequence[str])
         "umask": mask,
         "rlimits": _limits(options.values.get("propagate") if "propagate" in options else "ALL", program),
         "alloc_node": os.uname().nodename.partition(".")[0],
-        "alloc_sid": os.getsid(0),
+        "alloc_sid": os.getsid(caller_pid),
         "submit_line": " ".join([program, *arguments]).encode("utf-8", "replace").decode()[: STRING_MAX_BYTES // 4],
     }
 
@@ -67,7 +70,7 @@ def _limits(chosen: str | None, program: str) -> list[str]:
                 raise fail(program, [f"Bad rlimit name: {name[:64].lower()}", f"--propagate={chosen[:64]} is not valid."], 1)
     limits = []
     try:
-        with open("/proc/self/limits", "rb", 0) as file:
+        with open(f"/proc/{caller_pid or os.getpid()}/limits", "rb", 0) as file:
             lines = file.read(65536).decode().splitlines()
     except OSError:  # no /proc: nothing is propagated
         return []
