@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.spec import dependency, gres, hostlist, jobids, patterns, quantities, signals, states, times
+from penstock.spec import constraints, dependency, gres, hostlist, jobids, patterns, quantities, signals, states, times
 from penstock.spec.errors import SpecError
 
 NOW = 1_787_236_200
@@ -27,6 +27,7 @@ PARSERS = {
     "node gres": gres.parse_node_gres,
     "tres": gres.parse_tres,
     "dependency": dependency.parse,
+    "constraint": constraints.parse,
     "job id": jobids.parse_job_id,
     "job ids": jobids.parse_job_ids,
     "step": jobids.parse_step,
@@ -89,6 +90,26 @@ def test_clock_times_lie_within_a_day(offset):
 def test_tres_round_trip(counts):
     assert gres.parse_tres(gres.format_tres(counts)) == counts
     assert gres.parse_tres(gres.format_tres(counts, by_name=True)) == counts
+
+
+names = st.sampled_from(["a100", "b", "rack-1", "x.y"])
+flat = st.lists(st.tuples(st.sampled_from("&|,"), names), min_size=1, max_size=3).map(lambda parts: "".join(map("".join, parts))[1:])
+operands = st.one_of(names, flat.map("({})".format))
+formulas = st.lists(st.tuples(st.sampled_from("&|"), operands), min_size=1, max_size=4).map(lambda parts: "".join(map("".join, parts))[1:])
+counted = st.tuples(operands, st.integers(1, 9)).map(lambda pair: f"{pair[0]}*{pair[1]}")
+brackets = st.one_of(st.lists(operands, min_size=1, max_size=4).map("|".join), st.lists(counted, min_size=1, max_size=4).map("&".join))
+requests = st.one_of(
+    formulas, counted, brackets.map("[{}]".format), st.tuples(brackets, formulas).map(lambda pair: "[{}]&{}".format(*pair))
+)
+
+
+@given(requests)
+def test_constraint_round_trip(text):
+    parsed = constraints.parse(text)
+    again = constraints.parse(str(parsed))
+    assert (again, hash(again), str(again)) == (parsed, hash(parsed), str(parsed))
+    assert set(parsed.names()) == {name for name in ("a100", "b", "rack-1", "x.y") if name in text}
+    assert parsed.least_nodes == max(1, sum(count for _, count in again.counts))
 
 
 @given(st.text(alphabet="%\\0123456789jtNxq.", max_size=20))

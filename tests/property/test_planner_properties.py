@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingR
 from penstock.core.cycle import Budget, cycle, plan_now
 from penstock.core.plan import Plan, Share
 from penstock.core.request import WHOLE_NODE, Request
+from penstock.spec.constraints import Constraint, parse
 
 worlds = st.integers(0, 1 << 40).map(lambda seed: draw_world(Random(seed)))
 thorough = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -91,11 +93,16 @@ def check_shares(world: World, request: Request, shares: tuple[Share, ...]) -> N
     assert not any(name in names for name in request.excluded_nodes)
     tasks = sum(share.ntasks for share in shares)
     assert tasks == (request.ntasks or len(shares) * max(1, request.ntasks_per_node))
+    if request.constraint:
+        check_features(parse(request.constraint), [world.nodes[name].features for name in names])
+    if request.contiguous:
+        order = sorted(node.index for node in world.nodes.values())
+        places = sorted(order.index(world.nodes[name].index) for name in names)
+        assert places == list(range(places[0], places[0] + len(places)))
     totals: Counter[str] = Counter()
     for share in shares:
         node = world.nodes[share.node]
         assert node.up
-        assert all(feature in node.features for feature in request.features)
         assert share.ntasks >= 1
         assert not request.ntasks_per_node or share.ntasks <= request.ntasks_per_node
         assert share.cpus == (node.cpus if request.exclusive else share.ntasks * request.cpus_per_task)
@@ -118,6 +125,23 @@ def check_shares(world: World, request: Request, shares: tuple[Share, ...]) -> N
             assert sum(got.values()) >= 1
     if request.gres_total and not request.exclusive:
         check_devices(dict(request.gres_total), dict(totals))
+
+
+def check_features(constraint: Constraint, nodes: list[tuple[str, ...]]) -> None:
+    """By sets of node places: what the nodes carry meets the constraint."""
+    everyone = frozenset(range(len(nodes)))
+
+    def carriers(name: str) -> frozenset[int]:
+        return frozenset(place for place, features in enumerate(nodes) if name in features)
+
+    assert constraint.every is None or constraint.every.evaluate(carriers) == everyone
+    assert not constraint.choices or any(choice.evaluate(carriers) == everyone for choice in constraint.choices)
+    slots = [formula.evaluate(carriers) for formula, count in constraint.counts for _ in range(count)]
+    assert any(
+        all(place in slot for place, slot in zip(order, slots, strict=True)) for order in permutations(range(len(nodes)), len(slots))
+    )
+    if constraint.bracketed:
+        assert frozenset().union(*slots) == everyone
 
 
 def check_devices(asked: dict[str, int], got: dict[str, int]) -> None:

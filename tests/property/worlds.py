@@ -102,7 +102,9 @@ def draw_request(random: Random, names: list[str]) -> Request:
     if random.random() < 0.15:
         facts["excluded_nodes"] = (random.choice(names),)
     if random.random() < 0.15:
-        facts["features"] = (random.choice(("x", "y")),)
+        facts["constraint"] = random.choice(("x", "y", "x&y", "x|y", "[x|y]", "[x*1&y*1]", "x*1", "(x|y)&y"))
+    if random.random() < 0.1:
+        facts["contiguous"] = True
     return Request(**facts)  # type: ignore[arg-type]
 
 

@@ -6,8 +6,8 @@ Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weig
 8 CPUs and 64G unless said; ``gpu:2/10`` are two GPUs that jobs may share, in tenths). Jobs: ``NAME: WORD...``, where a word is
 ``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or
 ``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``, ``on=n0,n1``, ``not=n1``,
-``has=FEATURE``, ``sw=1`` (leaf domains), ``seg=4`` (segment), ``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may
-start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
+``has=CONSTRAINT``, ``prefer=CONSTRAINT``, ``beside`` (contiguous), ``sw=1`` (leaf domains), ``seg=4`` (segment),
+``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
 Topology: ``tree("leaf: n0-3 n4-7", "rack: n0-7")``, levels narrowest first, each a list of domains; ``blocks`` alike; partitions name it
 with ``top=tree`` or ``top=block``, the partition that is there by itself uses the last one.
 Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a→n0#1`` (shared devices), ``a×128`` (starts), ``a: Priority``
@@ -231,9 +231,14 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
             facts["memory_per_cpu_mib" if match[2] else "memory_per_node_mib"] = _mib(match[1])
         elif word == "excl":
             facts["exclusive"] = True
-        elif word.startswith(("on=", "not=", "has=")):
+        elif word.startswith(("on=", "not=")):
             key, _, value = word.partition("=")
-            facts[{"on": "required_nodes", "not": "excluded_nodes", "has": "features"}[key]] = tuple(value.split(","))
+            facts[{"on": "required_nodes", "not": "excluded_nodes"}[key]] = tuple(value.split(","))
+        elif word.startswith(("has=", "prefer=")):
+            key, _, value = word.partition("=")
+            facts[{"has": "constraint", "prefer": "prefer"}[key]] = value
+        elif word == "beside":
+            facts["contiguous"] = True
         elif word.startswith(("sw=", "seg=")):
             key, _, value = word.partition("=")
             facts["switches" if key == "sw" else "segment"] = int(value)

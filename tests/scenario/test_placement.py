@@ -137,7 +137,7 @@ def test_excluded_and_required_is_impossible():
 
 
 def test_features_choose_nodes():
-    cluster("2*n", "1*f[feature:nvme,feature:ib]").pending("a: 1cpu has=nvme,ib", "b: 1cpu has=gone").expect("a→f0", "b: BadConstraints")
+    cluster("2*n", "1*f[feature:nvme,feature:ib]").pending("a: 1cpu has=nvme&ib", "b: 1cpu has=gone").expect("a→f0", "b: BadConstraints")
 
 
 def test_tasks_fill_the_first_node_and_leave_one_for_the_others():

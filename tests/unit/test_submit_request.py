@@ -1,4 +1,4 @@
-"""What the controller makes of a submit request: sizes per GPU, feature lists, and the order of nodes."""
+"""What the controller makes of a submit request: sizes per GPU, constraints, and the order of nodes."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from penstock.core.request import Request
 from penstock.engine.indexes import node_rank
 from penstock.engine.request import SubmitRequest
 from penstock.engine.state import Partition, State
-from penstock.engine.submit import feature_names, resolve_request
+from penstock.engine.submit import resolve_request
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
 
@@ -29,7 +29,7 @@ def test_nodes_rank_as_a_hostlist_sorts(names):
     ("keys", "cpus_per_task", "per_node_mib", "per_cpu_mib"),
     [
         ({"gpus_per_node": ("gpu:4",)}, 8, 400, 0),
-        ({"gres": ("gpu:h100:4", "shard:8")}, 8, 400, 0),
+        ({"gres": ("gpu:h100:4", "nic:8")}, 8, 400, 0),
         ({"gres": ("gpu:4",), "ntasks_per_node": 4, "nodes_min": 2, "nodes_max": 2}, 2, 400, 0),
         ({"gpus_per_node": ("gpu:3",), "ntasks": 4, "nodes_min": 2, "nodes_max": 2}, 3, 300, 0),
         ({"gpus": ("gpu:4",)}, 8, 400, 0),
@@ -51,9 +51,19 @@ def test_without_a_number_of_gpus_there_is_no_size_per_gpu(keys):
         resolved(cpus_per_gpu=2, **keys)
 
 
-def test_feature_lists():
-    assert (feature_names(""), feature_names("b&a&b")) == ((), ("b", "a"))
-    for text in ("a|b", "[a|b]", "a*2", "(a&b)", "a&", "!a", "a,b"):
-        with pytest.raises(SlurmError, match="Invalid feature specification") as caught:
-            feature_names(text)
-        assert text in caught.value.detail
+def test_constraints_are_checked_and_kept_as_shown():
+    request = resolved(constraint="b,a|c", prefer="[d|e]", contiguous=True)
+    assert (request.constraint, request.prefer, request.contiguous) == ("b&a|c", "[d|e]", True)
+    for key, words in (("constraint", "Invalid feature specification"), ("prefer", "Invalid preferred feature specification")):
+        for text in ("a&", "!a", "a*", "[a"):
+            with pytest.raises(SlurmError, match=words) as caught:
+                resolved(**{key: text})
+            assert text in caught.value.detail
+
+
+def test_counts_of_features_are_nodes():
+    request = resolved(constraint="[a*2&b*1]")
+    assert (request.nodes_min, request.nodes_max, request.ntasks) == (3, 0, 0)
+    request = resolved(constraint="a*2", ntasks=8)
+    assert (request.nodes_min, request.ntasks) == (2, 8)
+    assert resolved(constraint="a*2", nodes_min=4, nodes_max=4).nodes_min == 4

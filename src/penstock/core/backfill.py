@@ -23,13 +23,15 @@ from functools import partial
 
 import numpy as np
 
-from penstock.core.feasible import BUSY, NEVER, Site, blocker, locate, unavailable
-from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on, place_one
+from penstock.core.alternatives import place
+from penstock.core.feasible import BUSY, NEVER, blocker, unavailable
+from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
 from penstock.core.ranking import Ranking
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
+from penstock.core.sites import Site, locate
 from penstock.core.view import CPUS, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
@@ -54,9 +56,9 @@ class Memory:
     nothing else did. It is forgotten when anything of nodes or partitions but what is free has changed."""
 
     def __init__(self) -> None:
-        self.sites: dict[tuple[Request, str], Site | Reason] = {}
-        self.stuck: dict[tuple[Request, str], Reason | None] = {}
-        self.least: dict[tuple[Request, str], tuple[tuple[int, int, int], ...]] = {}
+        self.sites: dict[tuple[Request, str], tuple[Site, ...] | Reason] = {}
+        self.stuck: dict[tuple[Request, str, int], Reason | None] = {}
+        self.least: dict[tuple[Request, str, int], tuple[tuple[int, int, int], ...]] = {}
         self._stands_on: tuple[object, ...] = ()
 
     def look_at(self, view: View) -> None:
@@ -99,19 +101,19 @@ class Backfill:
         self._memory.look_at(view)
         self._most: list[int] = view.nodes.free.max(axis=1, initial=0).tolist()
         self._sum: list[int] = np.maximum(view.nodes.free, 0).sum(axis=1).tolist()
-        self._failed: dict[tuple[Request, str], int] = {}
+        self._failed: dict[tuple[Request, str, int], int] = {}
         self._reserved: dict[str, int] = {}
         self._first: dict[str, int] = {}
-        self._rankings: dict[tuple[Request, str], Ranking] = {}
+        self._rankings: dict[tuple[Request, str, int], Ranking] = {}
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why no partition of the batch lets it start, whatever is free; None: one does."""
         found: Reason | None = None
         for name in batch.partitions:
-            site = self._site(batch, name)
-            if isinstance(site, Site):
+            sites = self._sites_in(batch, name)
+            if not isinstance(sites, Reason):
                 return None
-            found = found or site
+            found = found or sites
         return found or Reason("PartitionConfig", "policy", "partition")
 
     def closed(self, batch: Batch) -> bool:
@@ -123,7 +125,7 @@ class Backfill:
         profile as they are yielded."""
         end_s = self._end_s(self._view.now_s + _seconds(batch))
         for site in self._open(batch):
-            key = (batch.request, site.partition.name)
+            key = site.key
             if (key in self._failed and self._failed[key] <= _seconds(batch)) or (self._strict and site.partition.name in self._first):
                 continue
             if self._hopeless(key, site):
@@ -141,7 +143,7 @@ class Backfill:
 
     def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
         nodes, demand = self._nodes, site.demand
-        while demand.fits_one_node and wanted and self._preference.one_by_one:
+        while site.fits_one_node and wanted and self._preference.one_by_one:
             self._count()
             room = self.profile.room_now(end_s)
             node = self._ranking(site).best(room)
@@ -150,7 +152,7 @@ class Backfill:
             wanted -= 1
             self.cells += CELLS_OF_A_PLACEMENT
             yield place_on(nodes, self._preference, room, site, node), 1
-        while demand.fits_one_node and wanted and not self._preference.one_by_one:
+        while site.fits_one_node and wanted and not self._preference.one_by_one:
             self._count()
             found = place_copies(nodes, self._preference, self.profile.room_now(end_s), site, wanted)
             for placement, count in found:
@@ -159,18 +161,18 @@ class Backfill:
                 yield placement, count
             if len(found) < PLACES_AT_ONCE:
                 break
-        if demand.fits_one_node and not demand.may_split:
+        if site.fits_one_node and not demand.may_split:
             return
         while wanted:
             self._count()
-            spread = place_one(nodes, self._preference, self.profile.room_now(end_s), site)
+            spread = place(nodes, self._preference, self.profile.room_now(end_s), site)
             if spread is None:
                 return
             wanted -= 1
             yield spread, 1
 
     def _ranking(self, site: Site) -> Ranking:
-        key = (site.demand.request, site.partition.name)
+        key = site.key
         ranking = self._rankings.get(key)
         if ranking is None:
             ranking = Ranking(self._nodes, self._preference, site)
@@ -179,7 +181,7 @@ class Backfill:
             self._rankings[key] = ranking
         return ranking
 
-    def _hopeless(self, key: tuple[Request, str], site: Site) -> bool:
+    def _hopeless(self, key: tuple[Request, str, int], site: Site) -> bool:
         """Whether no node, or not all nodes together, had enough free as the pass began. Sure where it says yes, and cheap: it spares
         the arrays most tests on a full cluster."""
         floor = self._memory.least.get(key)
@@ -189,15 +191,15 @@ class Backfill:
 
     def fails_from(self, batch: Batch) -> int:
         """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""
-        least_s = max(self._failed.get((batch.request, site.partition.name), 0) for site in self._open(batch))
+        least_s = max(self._failed.get(site.key, 0) for site in self._open(batch))
         limits = [self._view.partitions[name].max_time_s for name in batch.partitions if name in self._view.partitions]
         return max(least_s, *(limit_s + 1 for limit_s in limits if limit_s < batch.time_limit_s), 0)
 
     def stuck(self, batch: Batch) -> Reason | None:
         """Why the batch could not run even if all that runs had ended; None: it could."""
         found: Reason | None = None
-        for site in self._open(batch):
-            key = (batch.request, site.partition.name)
+        for site in self._worth_waiting(batch):
+            key = site.key
             if key not in self._memory.stuck:
                 self._memory.stuck[key] = self._without_load(site)
             reason = self._memory.stuck[key]
@@ -220,7 +222,7 @@ class Backfill:
 
     def waits(self, batch: Batch, job_id: int) -> Reason:
         """Why the first open job of the batch waits: Resources for the first blocked of its partition, else Priority."""
-        site = next(self._open(batch))
+        site = next(self._worth_waiting(batch))
         first = self._first.setdefault(site.partition.name, job_id)
         if first != job_id:
             return Reason("Priority", "waiting", "priority", names=(str(first),))
@@ -238,7 +240,7 @@ class Backfill:
     def reserve(self, batch: Batch, job_id: int) -> Reservation | None:
         """Promise the next element of the batch its earliest start, where the profile knows one."""
         seconds = _seconds(batch)
-        allowed = [site for site in self._open(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
+        allowed = [site for site in self._worth_waiting(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
         best = self._soonest(allowed, seconds)
         if best is None or 0 < self._window_s < best[0] - self._view.now_s:
             return None
@@ -261,7 +263,7 @@ class Backfill:
         stuck = self.stuck(batch)
         if stuck is not None:
             return stuck
-        best = self._soonest(self._open(batch), seconds)
+        best = self._soonest(self._worth_waiting(batch), seconds)
         if best is None:
             return Reason(*BUSY)
         start_s, placement, site = best
@@ -278,19 +280,23 @@ class Backfill:
 
     def _attempt(self, site: Site, room: Int64) -> Placement | None:
         self._count()
-        return place_one(self._nodes, self._preference, room, site)
+        return place(self._nodes, self._preference, room, site)
 
     def _end_s(self, end_s: int) -> int:
         """An end on the profile's grid."""
         return -(-end_s // self._resolution_s) * self._resolution_s
 
     def _open(self, batch: Batch) -> Iterator[Site]:
+        """The sites where the batch may start, in the order in which they are tried."""
         for name in batch.partitions:
-            site = self._site(batch, name)
-            if isinstance(site, Site):
-                yield site
+            sites = self._sites_in(batch, name)
+            if not isinstance(sites, Reason):
+                yield from sites
 
-    def _site(self, batch: Batch, name: str) -> Site | Reason:
+    def _worth_waiting(self, batch: Batch) -> Iterator[Site]:
+        return (site for site in self._open(batch) if not site.soft)
+
+    def _sites_in(self, batch: Batch, name: str) -> tuple[Site, ...] | Reason:
         partition = self._view.partitions.get(name)
         if partition is None:
             return Reason("PartitionConfig", "policy", "partition", names=(name,))
@@ -300,7 +306,7 @@ class Backfill:
             return Reason("PartitionTimeLimit", "policy", "time_limit_s", batch.time_limit_s, partition.max_time_s, (name,))
         return self._located(batch.request, partition)
 
-    def _located(self, request: Request, partition: Partition) -> Site | Reason:
+    def _located(self, request: Request, partition: Partition) -> tuple[Site, ...] | Reason:
         if partition.max_nodes and request.nodes_min > partition.max_nodes:
             return Reason("PartitionNodeLimit", "policy", "nodes", request.nodes_min, partition.max_nodes, (partition.name,))
         key = (request, partition.name)

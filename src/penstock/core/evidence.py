@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.backfill import NO_STARTS, Backfill
-from penstock.core.feasible import BUSY, NEVER, Site, blockers, locate, node_needs, unavailable
+from penstock.core.feasible import BUSY, NEVER, blockers, node_needs, unavailable
 from penstock.core.plan import Reason, Reservation
+from penstock.core.sites import Site, locate
 from penstock.core.view import CPUS, MEMORY_MIB, Batch, Bool, Int64, View
 
 HOLDERS_MAX = 6
@@ -79,9 +80,10 @@ def blockers_in(
     refusal = policy.refusal(alone)
     if refusal is not None and all((refusal.word, refusal.what) != (reason.word, reason.what) for reason in found):
         found.append(refusal)
-    site = locate(view.nodes, partition, batch.request)
-    if isinstance(site, Reason):
-        return [Blocker(reason, name) for reason in dict.fromkeys((*found, site))]
+    sites = locate(view.nodes, partition, batch.request)
+    if isinstance(sites, Reason):
+        return [Blocker(reason, name) for reason in dict.fromkeys((*found, sites))]
+    site = next(site for site in sites if not site.soft)
     if not any(reason.word == "PartitionNodeLimit" for reason in found):
         found += blockers(view.nodes, site, view.nodes.total, site.anywhere, NEVER)
     told = [Blocker(reason, name) for reason in found]

@@ -1,4 +1,4 @@
-"""Where a request could run: node masks, tasks and copies that fit on each node, and why nothing does.
+"""Whether a request could run: tasks and copies that fit on each node of a site, and why nothing does.
 
 ``room`` is always int64[resources, N], what each node could give (free now, free over a window, or everything). All answers
 are exact per node; which nodes to choose is ``placement``'s business. Pure functions over arrays.
@@ -7,16 +7,16 @@ are exact per node; which nodes to choose is ``placement``'s business. Pure func
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from penstock.core.nodesets import longest_run, most_covered, neighbours
 from penstock.core.plan import Reason
 from penstock.core.request import Request
-from penstock.core.resources import UNBOUNDED, Demand, GresNeed, resolve
+from penstock.core.resources import UNBOUNDED, Demand, GresNeed
+from penstock.core.sites import Site, locate
 from penstock.core.slots import largest_part, parts, untouched
-from penstock.core.topology import Bounds, bounds_of
-from penstock.core.view import CPUS, MEMORY_MIB, Bool, Int64, Nodes, Partition, View
+from penstock.core.view import CPUS, MEMORY_MIB, Bool, Int64, Nodes, View
 
 NEVER = ("BadConstraints", "impossible")
 BUSY = ("Resources", "waiting")
@@ -24,64 +24,6 @@ BUSY = ("Resources", "waiting")
 
 BEYOND = 1 << 62
 """More than any node has, where a product of three would not fit into int64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A demand in a partition: where it may run.
-
-    mask       bool[N]: nodes that it may use now (member, up, not excluded, all features)
-    anywhere   the same without asking whether a node is up
-    required   columns of the required nodes, ascending
-    nodes_max  the smaller bound of request and partition, UNBOUNDED where there is none
-    bounds     what it may use of the partition's topology; None: all nodes are alike near
-    """
-
-    demand: Demand
-    partition: Partition
-    mask: Bool
-    anywhere: Bool
-    required: Int64
-    nodes_max: int
-    bounds: Bounds | None = None
-
-    @property
-    def nodes_min(self) -> int:
-        return max(self.demand.request.nodes_min, len(self.required))
-
-    @property
-    def nodes_most(self) -> int:
-        """Most nodes that the element can use: each runs a task and holds at least one of each total."""
-        most = self.nodes_max
-        if self.demand.ntasks:
-            most = min(most, self.demand.ntasks)
-        for need in self.demand.draws:
-            if need.in_total:
-                most = min(most, need.in_total)
-        return most
-
-
-def locate(nodes: Nodes, partition: Partition, request: Request) -> Site | Reason:
-    """The site of ``request`` in ``partition``, or what makes every node impossible."""
-    bounds = bounds_of(partition.topology, request)
-    if isinstance(bounds, Reason):
-        return bounds
-    demand = resolve(request, nodes.pools)
-    anywhere = partition.member.copy()
-    for feature in request.features:
-        carriers = nodes.features.get(feature)
-        if carriers is None:
-            return Reason("BadConstraints", "impossible", "features", names=(feature,))
-        anywhere &= carriers
-    for name in request.excluded_nodes:
-        if name in nodes.index_of:
-            anywhere[nodes.index_of[name]] = False
-    unusable = [name for name in request.required_nodes if name not in nodes.index_of or not anywhere[nodes.index_of[name]]]
-    if unusable:
-        return Reason("BadConstraints", "impossible", "nodes", names=tuple(unusable))
-    required = np.array(sorted({nodes.index_of[name]: None for name in request.required_nodes}), np.int64)
-    nodes_max = min(request.nodes_max or UNBOUNDED, partition.max_nodes or UNBOUNDED)
-    return Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max, bounds)
 
 
 def pool_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
@@ -149,10 +91,17 @@ def never_fits(view: View, partition: str, request: Request) -> Reason | None:
     place = view.partitions.get(partition)
     if place is None:
         return Reason("PartitionConfig", "impossible", "partition", names=(partition,))
-    site = locate(view.nodes, place, request)
-    if isinstance(site, Reason):
-        return site
-    return blocker(view.nodes, site, view.nodes.total, site.anywhere, NEVER)
+    sites = locate(view.nodes, place, request)
+    if isinstance(sites, Reason):
+        return sites
+    found: Reason | None = None
+    for site in sites:
+        if not site.soft:
+            reason = blocker(view.nodes, site, view.nodes.total, site.anywhere, NEVER)
+            if reason is None:
+                return None
+            found = found or reason
+    return found
 
 
 def blocker(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, str]) -> Reason | None:
@@ -205,6 +154,26 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
         together = site.bounds.most_together(able, site.required, sums_needed(nodes, demand, fit, room))
         if together < site.nodes_min:
             yield Reason(word, tier, "topology", site.nodes_min, together, (site.bounds.widest_name,))
+    if site.groups:
+        yield from _group_blockers(site, able, why)
+    if request.contiguous and site.nodes_most > 1:
+        longest = longest_run(able)
+        sums = sums_needed(nodes, demand, np.where(able, fit, 0), room)
+        if longest < site.nodes_min or not neighbours(able, sums, site.nodes_min, site.nodes_most, site.required, False):
+            yield Reason(word, tier, "contiguous nodes", site.nodes_min, longest)
+
+
+def _group_blockers(site: Site, able: Bool, why: tuple[str, str]) -> Iterator[Reason]:
+    enough = True
+    for group in site.groups:
+        most = int((able & group.mask).sum())
+        if most < group.least:
+            enough = False
+            yield Reason(*why, "nodes", group.least, most, (group.text,))
+    counts = [group.least for group in site.groups]
+    covered = most_covered(np.flatnonzero(able), [group.mask for group in site.groups], counts) if enough else 0
+    if enough and covered < sum(counts):
+        yield Reason(*why, "nodes", sum(counts), covered, tuple(group.text for group in site.groups))
 
 
 def sums_needed(nodes: Nodes, demand: Demand, fit: Int64, room: Int64) -> list[tuple[Int64, int]]:

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.feasible import Site, copies_fit, pool_room, sums_needed, tasks_fit
+from penstock.core.feasible import copies_fit, pool_room, sums_needed, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
 from penstock.core.resources import UNBOUNDED, Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
+from penstock.core.sites import Site
 from penstock.core.slots import take_whole
 from penstock.core.topology import Candidates, choose, most_nodes
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes

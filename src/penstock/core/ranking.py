@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock.core.feasible import Site, copies_fit
+from penstock.core.feasible import copies_fit
 from penstock.core.scores import NOWHERE, Preference
+from penstock.core.sites import Site
 from penstock.core.view import Int64, Nodes
 
 

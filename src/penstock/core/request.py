@@ -11,6 +11,12 @@ A GRES key is ``name`` or ``name:type``. In a request ``gpu`` is met by GPUs of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+
+from penstock.spec.constraints import Constraint, parse
+
+CONSTRAINTS_KEPT = 4_096
+"""Parsed constraints that are remembered."""
 
 WHOLE_NODE = -1
 """As ``memory_per_node_mib``: all memory of each node (``--mem=0``)."""
@@ -35,7 +41,9 @@ class Request:
     gres_per_task       beside each task, on its node
     gres_total          over all nodes together, at least one on each, as ``--gpus``
     exclusive           whole idle nodes: all their CPUs and GRES; memory as asked
-    features            names that every node must carry
+    constraint          features of the nodes, see ``spec.constraints``; "": any
+    prefer              the same, in place of ``constraint`` where the job can start at once with it
+    contiguous          nodes that are neighbours in the order of the nodes
     switches            most leaf domains of the topology (``--switches``); 0: any number
     segment             nodes that come together in a leaf domain (``--segment``); 0: no such wish
     level               level of the topology, one domain of which must hold the element; "": none
@@ -54,7 +62,9 @@ class Request:
     exclusive: bool = False
     required_nodes: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
+    constraint: str = ""
+    prefer: str = ""
+    contiguous: bool = False
     switches: int = 0
     segment: int = 0
     level: str = ""
@@ -75,6 +85,9 @@ class Request:
                 raise ValueError(f"Request.{name} is {value}: allowed are {least} to {LARGEST}")
         if 0 < self.nodes_max < self.nodes_min:
             raise ValueError(f"Request.nodes_max is {self.nodes_max}, below nodes_min, which is {self.nodes_min}")
+        for text in (self.constraint, self.prefer):
+            if text:
+                parsed(text)
         if 0 < self.ntasks < self.nodes_min:
             raise ValueError(f"Request.ntasks is {self.ntasks}, below nodes_min, which is {self.nodes_min}: each node runs a task")
         if self.memory_per_node_mib and self.memory_per_cpu_mib:
@@ -92,6 +105,12 @@ class Request:
                     raise ValueError(f"Request: {gres_name(key)} is asked for per node, per task and in total at once: one way is allowed")
         if "gpu" in seen and "shard" in seen:
             raise ValueError("Request: gpu and shard are asked for at once: whole GPUs or parts of one are allowed")
+
+
+@lru_cache(CONSTRAINTS_KEPT)
+def parsed(text: str) -> Constraint:
+    """``constraints.parse``, remembered: bursts of jobs ask for the same. SpecError, a ValueError, for what it is none."""
+    return parse(text)
 
 
 LARGEST = 1 << 31

@@ -32,7 +32,8 @@ GAIN_LEAST_S = 60
 MINUTE_S = 60
 GIB = 1024
 RESTRICTIONS = (
-    ("features", "--constraint"),
+    ("constraint", "--constraint"),
+    ("contiguous", "--contiguous"),
     ("required_nodes", "--nodelist"),
     ("excluded_nodes", "--exclude"),
     ("exclusive", "--exclusive"),

@@ -28,6 +28,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     reservation: str = ""
     comment: str = ""
     constraint: str = ""
+    prefer: str = ""
+    contiguous: bool = False
 
     nodes_min: int | None = None
     nodes_max: int | None = None

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
-from penstock.core.request import WHOLE_NODE, Request, gres_name
+from penstock.core.request import WHOLE_NODE, Request, gres_name, parsed
 from penstock.engine import events as e
 from penstock.engine.admission import Memory, admitting, within_limits
 from penstock.engine.caller import Caller
@@ -30,13 +30,13 @@ starts here too)."""
 FEASIBLE_MAX = 10_000
 """Shapes whose feasibility is remembered."""
 
+FEATURES_NAMED = 20
+"""Known features that a refusal names."""
+
 ASKED_KEYS = (
     *("ntasks", "cpus_per_task", "ntasks_per_node", "nodes_min", "mem_per_node_mib", "mem_per_cpu_mib"),
     *("gpus", "gpus_per_node", "gpus_per_task", "gres", "exclusive", "time_limit_s"),
 )
-
-FEATURE_OPERATORS = frozenset("|[]()*!, ")
-"""What --constraint may hold in Slurm beside names and `&`."""
 
 
 def submit(
@@ -187,7 +187,9 @@ def array_tasks(config: ClusterConfig, text: str) -> tuple[tuple[tuple[int, int,
 
 def resolve_request(state: State, partitions: tuple[Partition, ...], request: SubmitRequest) -> Request:
     """The planner's request: sizes with Slurm's defaults, memory per node or per CPU."""
-    nodes_min = request.nodes_min or 1
+    constraint = constraint_text(request.constraint, err.ESLURM_INVALID_FEATURE)
+    counted = parsed(constraint).least_nodes if constraint else 1
+    nodes_min = request.nodes_min or counted
     nodes_max = request.nodes_max or 0
     ntasks = request.ntasks or 0
     per_node = request.ntasks_per_node or 0
@@ -197,7 +199,7 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             nodes_max = nodes_max or nodes_min
         elif request.gpus_per_task and gpus_total:
             ntasks = max(1, sum(c for _, c in gpus_total) // max(1, sum(c for _, c in gres_counts(request.gpus_per_task))))
-        elif request.nodes_min is None:
+        elif request.nodes_min is None and counted == 1:
             ntasks = 1
             nodes_max = 1
     elif request.nodes_min is not None and ntasks < nodes_min:
@@ -236,7 +238,9 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             exclusive=request.exclusive,
             required_nodes=node_names(state, request.nodelist),
             excluded_nodes=node_names(state, request.exclude),
-            features=feature_names(request.constraint),
+            constraint=constraint,
+            prefer=constraint_text(request.prefer, err.ESLURM_INVALID_PREFER),
+            contiguous=request.contiguous,
         )
     except ValueError as error:
         raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
@@ -295,15 +299,24 @@ def gpus_together(request: SubmitRequest, total: tuple[tuple[str, int], ...], no
     raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
 
 
-def feature_names(text: str) -> tuple[str, ...]:
-    """The names of `--constraint=a&b`; the other operators are refused, not misread as part of a name."""
-    if not text:
-        return ()
-    names = text.split("&")
-    if not all(names) or any(set(name) & FEATURE_OPERATORS for name in names):
-        detail = f"--constraint={text[:64]}: only feature names joined by & are supported by this version of Penstock"
-        raise SlurmError(err.ESLURM_INVALID_FEATURE, detail=detail)
-    return tuple(dict.fromkeys(names))
+def constraint_text(text: str, code: int) -> str:
+    """A checked --constraint or --prefer, as it is kept and shown: `&` for `,`. SlurmError(code) for what is none."""
+    if text:
+        try:
+            parsed(text)
+        except SpecError as error:
+            raise SlurmError(code, detail=str(error)) from error
+    return text.replace(",", "&")
+
+
+def check_features(state: State, text: str, code: int) -> None:
+    """SlurmError(code) where the constraint names a feature that no node has, whatever else would do."""
+    names = parsed(text).names() if text else ()
+    unknown = [name for name in names if not any(name in node.features for node in state.nodes.values())]
+    if unknown:
+        known = sorted({feature for node in state.nodes.values() for feature in node.features})
+        detail = f"no node has the feature {', '.join(unknown)}; known are {', '.join(known[:FEATURES_NAMED]) or 'none'}"
+        raise SlurmError(code, detail=detail)
 
 
 def node_names(state: State, text: str) -> tuple[str, ...]:
@@ -325,6 +338,8 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     state = indexes.state
     if not state.nodes:
         return
+    for text, refused in ((request.constraint, err.ESLURM_INVALID_FEATURE), (request.prefer, err.ESLURM_INVALID_PREFER)):
+        check_features(state, text, refused)
     first = None
     for partition in partitions:
         reason = _never_fits(indexes, partition.name, request)
@@ -334,7 +349,7 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     reason = first
     if reason is None or reason.word == "PartitionNodeLimit":
         return
-    code = err.ESLURM_INVALID_FEATURE if reason.what == "features" else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
+    code = err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
     detail = reason.sentence()
     if reason.what == "memory_mib":
         detail = f"{reason.asked} MiB asked, {reason.most} MiB is the most there can be\nMemory specification can not be satisfied"

@@ -7,8 +7,10 @@ key                 type   meaning and unit
 ------------------  -----  -----------------------------------------------------------------------------------------------------------------
 name                text   job name: --job-name, else the script's base name, `sbatch` (stdin), `wrap`, or the command of salloc/srun
 partition           text   comma list, as typed
-account qos wckey reservation comment constraint
+account qos wckey reservation comment
                     text   as typed; recorded and shown, validated by the controller where it can
+constraint prefer   text   feature expressions (spec.constraints), as typed; checked by the controller, which knows the features
+contiguous          bool   neighbours in the order of the nodes
 nodes_min           int    1 or more; `-N 2` gives min and max, `-N 2-4` both, absent means "as many as the tasks need"
 nodes_max           int    not below nodes_min
 ntasks              int    1 or more
@@ -92,7 +94,7 @@ MAIL_TYPES_BESIDE = ("TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT
 NICE_DEFAULT = 100
 """The niceness that --nice adds when it stands alone."""
 
-COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "mail_user")
+COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "mail_user")
 COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "cpus_per_gpu")
 FILES = (("output", "std_out"), ("error", "std_err"), ("input", "std_in"))
 NODE_LISTS = (("nodelist", "nodelist"), ("exclude", "exclude"))
@@ -129,8 +131,9 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
         raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
     if "exclusive" in values:
         _exclusive(values["exclusive"], request, program)
-    if "oversubscribe" in values:
-        request["oversubscribe"] = True
+    for key in ("oversubscribe", "contiguous"):
+        if key in values:
+            request[key] = True
     for key, target in NODE_LISTS:
         if key in values:
             request[target] = _node_list(options.text(key), program)

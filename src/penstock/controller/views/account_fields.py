@@ -276,7 +276,7 @@ GETTERS |= {
     "avevmsize": _average_peak("max_vmsize_kib"),
     "cluster": lambda row, context: context.cluster,
     "comment": _job(lambda job: job.spec.comment),
-    "constraints": _job(lambda job: "&".join(job.spec.request.features)),
+    "constraints": _job(lambda job: job.spec.request.constraint),
     "cputime": lambda row, context: format_duration(row.elapsed_s * row.cpus),
     "cputimeraw": lambda row, context: str(row.elapsed_s * row.cpus),
     "derivedexitcode": _job(lambda job: f"{job.derived_exit}:0"),

@@ -125,12 +125,15 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         lines += [_alloc_line(state, alloc.node, alloc.cpus, alloc.memory_mib, alloc.gpus) for alloc in job.allocs]
     lines += [
         f"MinCPUsNode={max(per_node, 1) * request.cpus_per_task} MinMemory{memory[0]}={format_memory(memory[1])} MinTmpDiskNode=0",
-        f"Features={clean('&'.join(request.features)) or '(null)'} DelayBoot=00:00:00",
+        f"Features={clean(request.constraint) or '(null)'} DelayBoot=00:00:00",
     ]
+    if request.prefer:
+        lines.append(f"Prefer={clean(request.prefer)}")
     if spec.reservation:
         lines.append(f"Reservation={clean(spec.reservation)}")
     lines += [
-        f"OverSubscribe={'NO' if request.exclusive else 'OK'} Exclusive={'YES' if request.exclusive else 'NO'} Contiguous=0 "
+        f"OverSubscribe={'NO' if request.exclusive else 'OK'} Exclusive={'YES' if request.exclusive else 'NO'} "
+        f"Contiguous={int(request.contiguous)} "
         "Licenses=(null) LicensesAlloc=(null) Network=(null)",
         f"Command={clean(spec.command) or '(null)'}",
         f"SubmitLine={clean(spec.submit_line) or '(null)'}",
