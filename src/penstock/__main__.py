@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     restore = verbs.add_parser("restore", parents=[place], help="a cluster folder from a backup")
     restore.add_argument("file", metavar="FILE")
     restore.add_argument("--force", action="store_true", help="replace a cluster that is not empty")
+    why = verbs.add_parser("why", parents=[place], help="why a job waits, when it will start, what would start sooner")
+    why.add_argument("job", metavar="JOB", help="a job id: 12, or 12_3 for an array element")
+    why.add_argument("--json", action="store_true")
     return parser
 
 
@@ -81,6 +84,10 @@ def _administer(argv: list[str]) -> int:
             return (
                 archive.backup(folder, options.file) if options.verb == "backup" else archive.restore(folder, options.file, options.force)
             )
+        if options.verb == "why":
+            from penstock.cli import why
+
+            return why.main(options.job, folder.path if options.dir else "", options.json)
         from penstock.cluster import report
 
         if options.verb == "status":

@@ -93,7 +93,7 @@ def test_room_that_is_kept_names_the_job_that_it_is_kept_for():
 def test_nodes_that_are_down_are_named():
     found = why(cluster("2*n[gpu:8]").down("n1").pending("a: 2n 8gpu"), "a")
     assert told(found) == [("Resources", "nodes that are up", 2, 1)]
-    assert (found.blockers[0].reason.names, found.start) == (("n1",), None)
+    assert (found.blockers[0].down, found.start) == (("n1",), None)
 
 
 def test_a_required_node_that_is_down_has_slurms_word():
@@ -189,6 +189,11 @@ def test_a_shorter_time_limit_starts_before_what_is_reserved():
 def test_fewer_nodes_start_sooner():
     scenario = cluster("2*n").running("r: n0 8cpu 1h", "s: n1 8cpu 2h").pending("a: 2n 8cpu")
     assert "--nodes=1 +3600" in changes(why(scenario, "a"))
+
+
+def test_of_what_can_never_start_the_most_that_could():
+    assert "--nodes=2 now" in changes(why(cluster("4*n").down("n3").running("r: n2 8cpu 1h").pending("a: 4n 8cpu"), "a"))
+    assert "--nodes=3 +3600" in changes(why(cluster("4*n").down("n3").running("r: n0,n1,n2 8cpu 1h").pending("a: 4n 8cpu"), "a"))
 
 
 def test_less_memory_in_whole_gibibytes():

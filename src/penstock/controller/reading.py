@@ -14,6 +14,7 @@ from penstock.controller.views.json_views import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
 from penstock.controller.views.sstat import answer, jobs_to_ask
+from penstock.controller.views.why import why
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
 from penstock.engine.step_requests import QUERIES_PER_ASK
@@ -41,6 +42,7 @@ class Reading:
             "ping": self._ping,
             "batch_script": self._batch_script,
             "status": self._status,
+            "why": self._why,
         }
 
     def knows(self, op: str) -> bool:
@@ -76,6 +78,9 @@ class Reading:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID, detail=str(error)) from None
         render = partial(answer, reactor.state, reactor.notes, fields, uid, jobs, per_ask=QUERIES_PER_ASK)
         reactor.requests.steps.ask_usage(client.number, jobs, now_ms, render)
+
+    def _why(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        return why(self._reactor.state, self._reactor.indexes, fields, self._accounts)
 
     def _ping(self, client: Client, fields: Fields) -> Iterator[bytes]:
         yield f"Slurmctld(primary) at {socket.gethostname().partition('.')[0]} is UP\n".encode()

@@ -44,10 +44,11 @@ class Holder(NamedTuple):
 class Blocker:
     """One thing in the way, in one partition.
 
-    reason       word, tier, quantity, asked, most, names (nodes that are down, jobs for which the room is kept)
+    reason       word, tier, quantity, asked, most, names (nodes that it names, jobs for which the room is kept)
     what         the resource that ``free``, ``configured`` and ``holders`` count: the scarcest one where the reason counts nodes
     free         of it on all nodes where the job may run, now
     configured   the same, of everything that is there
+    down         nodes that could run it and are not available
     holders      running jobs that have some of it, by their end; those alone that must end for the expected start where one is known
     more         how many further holders there are
     """
@@ -57,6 +58,7 @@ class Blocker:
     what: str = ""
     free: int = 0
     configured: int = 0
+    down: tuple[str, ...] = ()
     holders: tuple[Holder, ...] = ()
     more: int = 0
 
@@ -100,9 +102,8 @@ def _waiting(
     short = False
     for reason in blockers(nodes, site, nodes.total, site.mask, BUSY):
         short = True
-        missing = unavailable(nodes, site)
         word = "ReqNodeNotAvail" if len(site.required) and not nodes.up[site.required].all() else reason.word
-        yield Blocker(Reason(word, reason.tier, "nodes that are up", reason.asked, reason.most, missing), name, reason.what)
+        yield Blocker(Reason(word, reason.tier, "nodes that are up", reason.asked, reason.most), name, down=unavailable(nodes, site))
     if short:
         return
     for reason in blockers(nodes, site, free, site.mask, BUSY):
@@ -137,14 +138,15 @@ def _held(view: View, site: Site, reason: Reason, free: Int64, start: Reservatio
     what = _resource(view, site, free, reason.what)
     rows = rows_for(view, site, what)
     sums = _sums(view, site, rows, free)
+    name, down = site.partition.name, unavailable(view.nodes, site)
     if start is not None and start.start_s > view.now_s:
         there = np.zeros_like(site.mask)
         there[[view.nodes.index_of[share.node] for share in start.shares]] = True
         holders = holders_of(view, rows, there, start.start_s)
         if holders:
-            return Blocker(reason, site.partition.name, what, *sums, tuple(holders[-HOLDERS_MAX:]), max(0, len(holders) - HOLDERS_MAX))
+            return Blocker(reason, name, what, *sums, down, tuple(holders[-HOLDERS_MAX:]), max(0, len(holders) - HOLDERS_MAX))
     holders = holders_of(view, rows, site.mask, None)
-    return Blocker(reason, site.partition.name, what, *sums, tuple(holders[:HOLDERS_MAX]), max(0, len(holders) - HOLDERS_MAX))
+    return Blocker(reason, name, what, *sums, down, tuple(holders[:HOLDERS_MAX]), max(0, len(holders) - HOLDERS_MAX))
 
 
 def holders_of(view: View, rows: Sequence[int], mask: Bool, until_s: int | None) -> list[Holder]:

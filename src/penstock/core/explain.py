@@ -42,6 +42,8 @@ class Explanation:
     blockers   dominant first; empty where nothing is in the way
     ahead      records before it in the queue that want one of its partitions, ``elements`` the jobs and array elements in them
     first      the first of them
+    queued     records before it in the whole queue
+    in_queue   whether it is in the queue; else it is told as if it came last
     start      where and when its next element is expected; None: nobody knows
     basis      what ``start`` is: ``now``, ``reserved`` (promised by the plan), ``estimated`` (behind the estimates of all ahead of it),
                ``not before`` (only so many of those ahead were looked at), or empty
@@ -56,6 +58,8 @@ class Explanation:
     ahead: int
     elements: int
     first: tuple[int, ...]
+    queued: int
+    in_queue: bool
     start: Reservation | None
     basis: str
     looked_at: int
@@ -114,6 +118,8 @@ def explain(
         ahead=len(ahead),
         elements=int(view.pending.count[ahead].sum()) if len(ahead) else 0,
         first=tuple(view.pending.job_id[ahead[:AHEAD_NAMED_MAX]].tolist()),
+        queued=row,
+        in_queue=len(rows) > 0,
         start=start,
         basis=basis,
         looked_at=min(row, RECORDS_MAX),

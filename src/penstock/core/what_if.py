@@ -115,24 +115,32 @@ class Asking:
         return [Change(option, value, start)]
 
     def lower(self, batch: Batch, amount: Amount) -> Generator[int, None, list[Change]]:
-        """The most of an amount that starts now; else a half of it, if that is sooner."""
-        low, high = 0, -(-amount.asked // amount.unit) - 1  # in units: low is known to start now (0: none is), beyond high nothing does
+        """The most of an amount that starts now; else the most that ever starts where the job as it is never does, else a half of it, if
+        that is sooner."""
+        found = yield from self._most(batch, amount, self._now)
+        if found is None and self._start_s is None:
+            found = yield from self._most(batch, amount, self._later)
+        if found is not None:
+            return [found]
+        half = amount.asked // 2 // amount.unit * amount.unit
+        if not half or self._start_s is None:
+            return []
+        changes = yield from self.ask(amount.option, amount.text(half), batch._replace(request=amount.to(half)))
+        return changes
+
+    def _most(self, batch: Batch, amount: Amount, when: Callable[[Batch], Reservation | None]) -> Generator[int, None, Change | None]:
+        """The most below what is asked that gets a start of this kind, by halving."""
+        low, high = 0, -(-amount.asked // amount.unit) - 1  # in units: low is known to start, beyond high nothing does
         best: Reservation | None = None
         while low < high:
             middle = (low + high + 1) // 2
-            start = self._now(batch._replace(request=amount.to(middle * amount.unit)))
+            start = when(batch._replace(request=amount.to(middle * amount.unit)))
             yield self.probes
             if start is None:
                 high = middle - 1
             else:
                 low, best = middle, start
-        if best is not None:
-            return [Change(amount.option, amount.text(low * amount.unit), best)]
-        half = amount.asked // 2 // amount.unit * amount.unit
-        if not half:
-            return []
-        changes = yield from self.ask(amount.option, amount.text(half), batch._replace(request=amount.to(half)))
-        return changes
+        return None if best is None else Change(amount.option, amount.text(low * amount.unit), best)
 
     def shorten(self, batch: Batch, question: Question) -> Generator[int, None, list[Change]]:
         """The longest time limit that ends before a promised start, or that a partition allows, and so starts now; else the longest that
