@@ -6,15 +6,18 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from penstock.controller.views.chunks import PAUSE
 from penstock.controller.views.json_views import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
 from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.controller.views.why import why
+from penstock.core.outlook import forecast
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
 from penstock.engine.step_requests import QUERIES_PER_ASK
@@ -61,7 +64,8 @@ class Reading:
         own = self._own.get(op)
         if own is not None:
             return refusing(lambda: own(client, fields))
-        return view(op, self._reactor.state, self._reactor.notes, fields, client.caller.uid)
+        pieces = view(op, self._reactor.state, self._reactor.notes, fields, client.caller.uid)
+        return chain(self._foresee(), pieces) if fields.get("start") else pieces
 
     def _sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)
@@ -81,6 +85,21 @@ class Reading:
 
     def _why(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return why(self._reactor.state, self._reactor.indexes, fields, self._accounts)
+
+    def _foresee(self) -> Iterator[bytes]:
+        """Brings the expected starts up to date, in slices, before a view that shows them (squeue --start)."""
+        reactor = self._reactor
+        if reactor.notes.foreseen:
+            return
+        view = reactor.indexes.columns.view(reactor.state.seq, reactor.indexes.clock_ms // 1000)
+        work = forecast(view, [reservation.job_id for reservation in reactor.notes.plan.reservations])
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                reactor.notes.foresee(done.value)
+                return
+            yield PAUSE
 
     def _ping(self, client: Client, fields: Fields) -> Iterator[bytes]:
         yield f"Slurmctld(primary) at {socket.gethostname().partition('.')[0]} is UP\n".encode()

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 SIGNAL_WORDS = {9: "Killed", 15: "Terminated"}
 """As strsignal names the signals that end a step."""
 
+FORECAST_LASTS_MS = 30_000
+"""Expected starts that nobody promised are shown so long; then they are computed again when somebody asks."""
+
 
 class Notes:
     """Reasons and expected starts from the latest plan; loads as the nodes report them."""
 
-    __slots__ = ("_indexes", "_plan", "_reasons", "_reserved", "_state", "loads")
+    __slots__ = ("_forecast", "_forecast_ms", "_forecast_seq", "_indexes", "_plan", "_reasons", "_reserved", "_state", "loads")
 
     def __init__(self, state: State, indexes: Indexes) -> None:
         self._state = state
@@ -30,6 +33,9 @@ class Notes:
         self._plan = Plan(0, 0)
         self._reasons: dict[int, int] | None = None
         self._reserved: dict[int, Reservation] | None = None
+        self._forecast: dict[int, Reservation] = {}
+        self._forecast_seq = -1
+        self._forecast_ms = 0
         self.loads: dict[str, tuple[int, int]] = {}
         """Node -> (CPU load in hundredths, free MiB)."""
 
@@ -73,10 +79,34 @@ class Notes:
         reason = self.evidence(job.id)
         return reason.word if reason is not None else "None"
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether the forecast is one of the State as it is, and not old."""
+        return self._forecast_seq == self._state.seq and self._forecast_lasts()
+
+    def foresee(self, forecast: Plan) -> None:
+        """Expected starts of those to whom the plan promises none."""
+        self._forecast = {}
+        for expected in forecast.reservations:
+            self._forecast.setdefault(expected.job_id, expected)
+        for start in forecast.starts:
+            self._forecast[start.job_id] = Reservation(start.job_id, start.partition, forecast.now_s, forecast.now_s, start.shares)
+        self._forecast_seq = forecast.seq
+        self._forecast_ms = self.now_ms
+
+    def _forecast_lasts(self) -> bool:
+        return self.now_ms - self._forecast_ms <= FORECAST_LASTS_MS
+
     def _reservation(self, job_id: int) -> Reservation | None:
+        """What the plan promises, else what a forecast that is not old expects."""
         if self._reserved is None:
-            self._reserved = {r.job_id: r for r in self._plan.reservations}
-        return self._reserved.get(job_id)
+            self._reserved = {}
+            for reservation in self._plan.reservations:
+                self._reserved.setdefault(reservation.job_id, reservation)
+        promised = self._reserved.get(job_id)
+        if promised is None and self._forecast and self._forecast_lasts():
+            return self._forecast.get(job_id)
+        return promised
 
     def expected_start_ms(self, job_id: int) -> int:
         """0: not known."""
