@@ -8,6 +8,7 @@ import pytest
 from dsl import NOW_S, Scenario, cluster
 
 from penstock.core.cycle import Budget, cycle
+from penstock.core.evidence import TOGETHER
 from penstock.core.explain import Explanation, explain
 from penstock.core.outlook import forecast
 from penstock.core.plan import Plan
@@ -83,6 +84,14 @@ def test_a_gang_is_told_which_resource_the_nodes_lack():
     assert (found.blockers[0].what, found.blockers[0].free) == ("gpu", 29)
 
 
+def test_strict_order_lets_nothing_pass():
+    scenario = cluster("2*n").running("r: n0 8cpu 1h").pending("a: 2n 8cpu", "b: 1cpu 1h")
+    view = view_of(scenario)
+    shape = view.shapes[view.pending.shape[1]]
+    found = finish(explain(view, scenario.job_ids["b"], Batch(shape.request, shape.partitions, HOUR_S), budget=Budget(strict=True)))
+    assert (found.tier, told(found), found.start) == ("waiting", [("Priority", TOGETHER, 0, 0)], None)
+
+
 def test_room_that_is_kept_names_the_job_that_it_is_kept_for():
     scenario = busy_pair().pending("a: 2n 8gpu 4h", "b: 2gpu 4h")
     found = why(scenario, "b")
@@ -124,6 +133,14 @@ def test_of_several_partitions_the_one_where_it_will_start_comes_first():
 def test_a_job_that_the_next_pass_starts_has_no_blocker():
     found = why(cluster("1*n").pending("a: 1cpu"), "a")
     assert (found.tier, found.blockers, found.basis, found.changes) == ("about to start", (), "now", ())
+
+
+def test_a_job_behind_the_depth_of_a_pass_is_told_so():
+    scenario = cluster("2*n").pending("a: 1cpu", "b: 1cpu", "c: 1cpu")
+    view = view_of(scenario)
+    shape = view.shapes[view.pending.shape[2]]
+    found = finish(explain(view, scenario.job_ids["c"], Batch(shape.request, shape.partitions, HOUR_S), budget=Budget(max_jobs=2)))
+    assert (found.tier, told(found)) == ("policy", [("Priority", "jobs looked at in a pass", 3, 2)])
 
 
 # --- place and start ---

@@ -258,7 +258,9 @@ class Backfill:
             return refusal
         seconds, now_s = _seconds(batch), self._view.now_s
         for site in self._open(batch):
-            for placement, _ in self._fill(site, now_s + seconds, 1):
+            if self._strict and site.partition.name in self._first:
+                continue
+            for placement, _ in self._fill(site, self._end_s(now_s + seconds), 1):
                 return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes))
         stuck = self.stuck(batch)
         if stuck is not None:

@@ -30,6 +30,8 @@ TIERS = ("impossible", "policy", "waiting", "about to start")
 IMPOSSIBLE, POLICY, WAITING, ABOUT_TO_START = TIERS
 NOW, RESERVED, ESTIMATED, NOT_BEFORE = "now", "reserved", "estimated", "not before"
 """What an expected start is."""
+DEPTH = "jobs looked at in a pass"
+"""The quantity of a blocker that is the pass's own depth (bf_max_job_test)."""
 AHEAD_NAMED_MAX = 5
 """Jobs ahead that are named; the others are counted."""
 
@@ -91,19 +93,23 @@ def explain(
     ear, queue_ear = Ear(), Ear()
     plan = yield from cycle(before, budget, ear, preference)
     promised = [reservation.job_id for reservation in plan.reservations]
-    queue = yield from forecast(before, promised, RECORDS_MAX, queue_ear, preference)
+    queue = yield from forecast(before, promised, RECORDS_MAX, queue_ear, preference, budget)
     start, basis = _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
     yield 0
     blockers: list[Blocker] = []
+    depth = budget.max_jobs if budget is not None else 0
+    too_deep = bool(depth) and row >= depth
+    if too_deep:
+        blockers.append(Blocker(Reason("Priority", POLICY, DEPTH, row + 1, depth), batch.partitions[0]))
     for name in batch.partitions:
         blockers += blockers_in(view, ear.policy, plan.reservations, batch, name, start)
         yield 0
-    at_once = start is not None and start.start_s <= view.now_s
+    at_once = not too_deep and start is not None and start.start_s <= view.now_s
     blockers = [] if at_once else ranked(blockers, batch.partitions, start)
     tier = ABOUT_TO_START if at_once else blockers[0].reason.tier if blockers else WAITING
     changes: tuple[Change, ...] = ()
     if not at_once:
-        later = queue_ear.policy if queue.complete else None
+        later = queue_ear.policy if queue.complete and not ear.policy.closed(batch) else None
         own_s = start.start_s if start is not None and basis != NOT_BEFORE else None
         untried = [name for name in others if name not in batch.partitions]
         limits_s = [view.partitions[name].max_time_s for name in batch.partitions if name in view.partitions]
@@ -138,6 +144,8 @@ def _expected(view: View, plan: Backfill, queue: Backfill, whole: bool, batch: B
     if open_names:
         found = plan.would(batch._replace(partitions=open_names), job_id)
         return (None, "") if isinstance(found, Reason) else (found, RESERVED)
+    if plan.closed(batch):  # strict order: when its turn comes depends on everyone ahead, whatever is free
+        return None, ""
     found = queue.would(batch, job_id)
     return (None, "") if isinstance(found, Reason) else (found, ESTIMATED if whole else NOT_BEFORE)
 

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from penstock.core.backfill import Backfill
+from penstock.core.backfill import EVERY, Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
@@ -41,12 +41,14 @@ def forecast(
     records: int = RECORDS_MAX,
     reporter: Reporter | None = None,
     preference: Callable[[View], Preference] = Preference,
+    budget: Budget | None = None,
 ) -> Generator[int, None, Plan]:
     """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the jobs that the cycle gave a
-    reservation, in its order. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
+    reservation, in its order, ``budget`` is its own. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
     order = forecast_order(view.pending, promised)
     bounded = with_rows(view, order[:records])
-    plan = yield from cycle(bounded, Budget(max_tests=TESTS_MAX, reservations=TESTS_MAX), reporter, preference)
+    everyone = replace(budget or Budget(), max_tests=TESTS_MAX, reservations=EVERY, window_s=0, max_jobs=0)
+    plan = yield from cycle(bounded, everyone, reporter, preference)
     return replace(plan, complete=plan.complete and len(order) <= records)
 
 

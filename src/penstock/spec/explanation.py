@@ -47,6 +47,8 @@ def sentence(blocker: Fact) -> str:
         return f"its time limit {duration(asked)} is above the {duration(most)} that partition {partition} allows"
     if word == "PartitionNodeLimit":
         return f"{count(asked, 'node')} are asked, partition {partition} allows {most}"
+    if what == "jobs looked at in a pass":
+        return f"it is number {asked} in the queue, and a pass looks at {most} jobs"
     if what == "features":
         return f"no node of partition {partition} has the feature {names}"
     if what == "nodes that are up":
