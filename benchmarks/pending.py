@@ -55,7 +55,7 @@ def fill_by_commands(system: System, count: int) -> None:
 
 
 def memory(system: System) -> Figure:
-    pids = system.controller_pids()
+    pids = system.measured_pids()
     if not pids:
         raise Failed("no controller process found")
     return Figure(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from processes import WAIT_LIMIT_S, Failed, NotYet, descendants, run_once, wait_until
@@ -88,6 +89,14 @@ class System:
     def controller_pids(self) -> list[int]:
         """The processes that hold the queue: the controller and what belongs to it, not the nodes' side."""
         raise NotImplementedError
+
+    def measured_pids(self) -> list[int]:
+        """All processes on the controller's side whose memory counts: those and whatever else serves commands."""
+        return self.controller_pids()
+
+    def serving_cpu(self) -> Callable[[], float]:
+        """Gives a function that reads the CPU seconds of processes that stand ready to run commands; the controller is none."""
+        return lambda: 0.0
 
     def start_controller(self) -> None:
         """Starts a controller that is down; returns when the command to do so does."""
@@ -209,15 +218,30 @@ class Penstock(System):
 
     def controller_pids(self) -> list[int]:
         """As `penstock status --json` names them, with what they started (a planner that is a process of its own)."""
+        return self.pids_of("controller", "planner")
+
+    def measured_pids(self) -> list[int]:
+        return self.pids_of("controller", "planner", "commands")
+
+    def pids_of(self, *roles: str) -> list[int]:
         status = json.loads(self.run(self.program, "status", "--dir", str(self.cluster), "--json", check=False).stdout or "{}")
-        found = [item["pid"] for item in status.get("processes", []) if item["role"] in ("controller", "planner")]
+        found = [item["pid"] for item in status.get("processes", []) if item["role"] in roles]
         return sorted({each for pid in found for each in descendants(pid)})
+
+    def serving_cpu(self) -> Callable[[], float]:
+        """Of the command host and its workers: a command's own process only hands it to them."""
+        host = self.pids_of("commands")[:1]
+
+        def read() -> float:
+            return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for each in host for pid in descendants(each)) / 1e9
+
+        return read
 
     def start_controller(self) -> None:
         self.run(self.program, "up", "--dir", str(self.cluster), "--detach")
 
     def interpreter(self) -> str | None:
-        with open(shutil.which("sbatch", path=self.environment["PATH"]) or "/dev/null", "rb") as command:
+        with open(self.program, "rb") as command:
             line = command.readline().decode().strip()
         return line[2:].split()[0] if line.startswith("#!") else None
 
