@@ -120,7 +120,7 @@ def _waiting(
         yield Blocker(kept, name, what, *_sums(view, site, rows_for(view, site, what), free))
     if short or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
         return
-    fits_alone = _starts_now(view, policy, batch._replace(time_limit_s=1))
+    fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1))
     yield Blocker(Reason(*(KEPT if fits_alone else BUSY), TOGETHER, names=kept_for if fits_alone else ()), name)
 
 
