@@ -84,7 +84,7 @@ def world() -> State:
         waits(14, "three", Request(nodes_min=3, nodes_max=3, gres_per_node=(("gpu", 1),))),
         waits(15, "closed", ONE_CPU, partitions=("closed",)),
         waits(16, "long", ONE_CPU, hours=2, partitions=("short",)),
-        waits(17, "typo", Request(features=("fast",), memory_per_cpu_mib=100)),
+        waits(17, "typo", Request(constraint="fast", memory_per_cpu_mib=100)),
         waits(18, "held", GPU8, hold="JobHeldUser", priority=0),
         waits(19, "later", ONE_CPU, hours=1, eligible_ms=NOW_MS + 90 * MINUTE_MS),
         waits(20, "after", ONE_CPU, dependency="afterok:1,afterany:11"),
