@@ -1,5 +1,6 @@
 """Jobs go on while the daemons are dead; what waits for them is told the truth afterwards. (Random deaths under load: test_crash.)"""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -90,3 +91,18 @@ def test_waiting_clients_come_back_to_a_new_controller(mortal: Cluster) -> None:
         (mortal.work / "wait.go").touch()
         process.communicate(timeout=30)
     assert process.returncode == 4
+
+
+def test_an_agent_starts_the_controller_again_until_the_cluster_is_taken_down(tmp_path: Path) -> None:
+    with running(tmp_path / "watched", "--nodes", "2", "--cpus", "2") as watched:
+        (first,) = [pid for _, pid in watched.processes("controller")]
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: [pid for _, pid in watched.processes("controller") if pid != first], "an agent starts another controller")
+        job = watched.submit("-o", "/dev/null", "--wrap", "true")  # the command waits until it answers
+        watched.wait_state(job, "COMPLETED")
+        assert len(watched.processes("controller")) == 1
+        assert json.loads(watched.run("penstock", "status", "--json", status=None))["controller_restarts"] == 1
+        assert "started again 1 times" in watched.run("penstock", "status", status=None)
+        watched.run("penstock", "down")
+        assert watched.processes() == []
+        assert not (watched.folder / "wanted").exists()

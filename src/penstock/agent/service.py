@@ -62,6 +62,8 @@ from penstock.agent.shepherd.protocol import (
     decode_from_shepherd,
     encode,
 )
+from penstock.agent.supervisor import Supervisor
+from penstock.config.folder import ClusterFolder
 from penstock.wire import messages
 from penstock.wire.messages import Deframer, frame
 
@@ -172,6 +174,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(INSPECTORS, thread_name_prefix="inspect")
         self._stop = asyncio.Event()
+        self._supervisor = Supervisor(ClusterFolder(cluster_dir), facts.node)
         self._carry_out = {
             Connect: lambda command: self._begin(self._connect()),
             CloseController: lambda command: self._controller.transport.abort() if self._controller is not None else None,
@@ -233,6 +236,7 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.handle(Tick())
+            self._supervisor.tick(self.machine.connected, time.monotonic())
             if self._launcher_process is not None and self._launcher_process.poll() is not None:
                 self._launcher_process = None
             await asyncio.sleep(TICK_MS / 1000)

@@ -11,6 +11,7 @@ SHEPHERD_TIMEOUT_S = 5.0
 def down(folder: ClusterFolder, keep_jobs: bool) -> int:
     """0, also when nothing ran. Shepherds are ended last: killed ones are found dead by the next `up`, which ends their jobs by the
     rules of a power cut."""
+    folder.unwant()
     processes = find(folder.path)
     services = [process for process in processes if process.role != "shepherd"]
     killed = stop([process for process in services if process.role in ("controller", "commands")])

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 
 from penstock.cluster.processes import find
 from penstock.cluster.up import status_lines
@@ -26,6 +27,7 @@ def status(folder: ClusterFolder, as_json: bool) -> int:
         lines, problem = [], error.detail or str(error)
     head = next((line for line in lines if line[0] == "controller"), None)
     nodes = [line for line in lines if line[0] == "node"]
+    supervision = folder.supervision()
     healthy = head is not None and all(line[2] in ("up", "drain") for line in nodes)
     if as_json:
         print(
@@ -35,6 +37,8 @@ def status(folder: ClusterFolder, as_json: bool) -> int:
                     "answering": head is not None,
                     "running_jobs": int(head[4]) if head else None,
                     "pending_jobs": int(head[5]) if head else None,
+                    "controller_restarts": supervision.restarts if supervision else 0,
+                    "controller_given_up": supervision is not None and supervision.gave_up,
                     "processes": [{"pid": p.pid, "role": p.role, "node": p.node or None, "command": " ".join(p.words)} for p in processes],
                     "nodes": [{"name": n[1], "state": n[2], "cpus": int(n[3]), "memory_mib": int(n[4]), "gpus": int(n[5])} for n in nodes],
                 }
@@ -46,6 +50,11 @@ def status(folder: ClusterFolder, as_json: bool) -> int:
         print(f"  {head[4]} jobs running, {head[5]} waiting")
     else:
         print(f"  the controller does not answer: {problem}")
+    if supervision:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(supervision.at_ms // 1000))
+        print(f"  the controller was started again {supervision.restarts} times, last {when} by the agent of {supervision.node}")
+        if supervision.gave_up:
+            print(f"  it does not stay up, so no more: see {folder.log}/controller.log, then penstock up --dir {folder.path}")
     for process in processes:
         print(f"  {process.role:<10} pid {process.pid:<8} {process.node}")
     for node in nodes:

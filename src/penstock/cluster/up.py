@@ -46,6 +46,7 @@ def up(folder: ClusterFolder, request: Request) -> int:
     cluster = describe(folder, request)
     folder.write(cluster)
     folder.runtime()
+    folder.want()
     running = find(folder.path)
     controller = None
     if not any(process.role == "controller" for process in running):
@@ -151,7 +152,7 @@ def _wait_ready(folder: ClusterFolder, count: int, controller: subprocess.Popen[
             nodes = []
         if sum(node[2] != "not responding" for node in nodes) >= count:
             return
-        if controller is not None and controller.poll() is not None:
+        if controller is not None and controller.poll() is not None and not any(p.role == "controller" for p in find(folder.path)):
             raise FolderError(f"the controller did not start: {_last_words(folder, 'controller')}")
         time.sleep(POLL_S)
     raise FolderError(f"not all nodes came up within {READY_TIMEOUT_S:.0f} s: see {folder.log}")
@@ -211,4 +212,5 @@ def _stay(folder: ClusterFolder) -> None:
         signal.pause()
     except KeyboardInterrupt:
         print("stopping")
+        folder.unwant()
         stop([process for process in find(folder.path) if process.role != "shepherd"])

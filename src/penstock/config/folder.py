@@ -3,6 +3,8 @@
     DIR/cluster.json      nodes as `penstock up` measured or was told them
     DIR/slurm.conf        read through the parameter table, if it is there
     DIR/socket            names the runtime folder (AF_UNIX paths end at 107 bytes)
+    DIR/wanted            there from `penstock up` to `penstock down`: an agent starts a controller that exited
+    DIR/supervisor.json   which agent did so last, and how often since `penstock up`
     DIR/store/            database, feed, blobs, reserve
     DIR/nodes/NAME/       the agents' job folders
     DIR/log/              one log a process, bounded
@@ -13,6 +15,7 @@ in /tmp. Everything is private to the cluster's user, except that on a root clus
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -50,6 +53,17 @@ class ClusterFile(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: tuple[NodeSpec, ...] = ()
 
 
+class Supervision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """DIR/supervisor.json: how often a controller was started again since `penstock up`."""
+
+    node: str
+    """The agent that did it last."""
+    restarts: int
+    at_ms: int
+    gave_up: bool = False
+    """It was started too often in a row: no more."""
+
+
 class ClusterFolder:
     """Paths of one cluster; nothing is touched until `make`."""
 
@@ -60,6 +74,8 @@ class ClusterFolder:
         self.socket = f"{self.path}/socket"
         self.cluster_file = f"{self.path}/cluster.json"
         self.slurm_conf = f"{self.path}/slurm.conf"
+        self._wanted = f"{self.path}/wanted"
+        self._supervision = f"{self.path}/supervisor.json"
 
     def make(self) -> None:
         """Create what is missing. FolderError if it belongs to somebody else."""
@@ -110,6 +126,37 @@ class ClusterFolder:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.cluster_file)
+
+    def want(self) -> None:
+        """The cluster is to be up: an agent may start a controller that exited. Earlier starts are forgotten."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._supervision)
+        with open(self._wanted, "w", encoding="ascii"):
+            pass
+
+    def unwant(self) -> None:
+        """The cluster is to be down: from here on nobody starts a controller."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._wanted)
+
+    def wanted(self) -> bool:
+        return os.path.exists(self._wanted)
+
+    def supervision(self) -> Supervision | None:
+        """What an agent did for the controller since `penstock up`; None: nothing."""
+        try:
+            with open(self._supervision, "rb") as file:
+                return msgspec.json.decode(file.read(), type=Supervision)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def note_supervision(self, supervision: Supervision) -> None:
+        """Best effort: a full disk must not keep a controller from being started."""
+        temporary = f"{self._supervision}.new"
+        with contextlib.suppress(OSError):
+            with open(temporary, "wb") as file:
+                file.write(msgspec.json.encode(supervision))
+            os.replace(temporary, self._supervision)
 
     def node_names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.read().nodes)

@@ -365,9 +365,10 @@ async def serve(folder: ClusterFolder) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`controller --dir DIR`."""
-    if len(argv) != 2 or argv[0] != "--dir":
-        print("usage: penstock controller --dir DIR", file=sys.stderr)
+    """`controller --dir DIR [--supervised]`. A supervised one, which an agent starts after its predecessor exited, runs only while the
+    cluster is to be up."""
+    if argv[:1] != ["--dir"] or len(argv) < 2 or argv[2:] not in ([], ["--supervised"]):
+        print("usage: penstock controller --dir DIR [--supervised]", file=sys.stderr)
         return 2
     folder = ClusterFolder(argv[1])
     folder.make()
@@ -376,6 +377,8 @@ def main(argv: list[str]) -> int:
     import setproctitle
 
     setproctitle.setproctitle(f"penstock controller --dir {folder.path}")
+    if argv[2:] and not folder.wanted():  # looked at under the title that `penstock down` searches for
+        return 0
     sys.setswitchinterval(0.001)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES), hard))
