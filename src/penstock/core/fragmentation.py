@@ -1,0 +1,164 @@
+"""How much of a node's free GPUs no typical request could use, and by how much a placement changes that.
+
+Prior art: Weng et al., "Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent" (USENIX ATC
+2023). For a request drawn from the expected mix, the free GPUs of a node are a fragment if the request does not fit there at all
+(too few CPUs, too few devices, devices that it may not use, or no wish for GPUs), else those of its devices that have too little room
+for it. The expected fragment of a node is the sum over the mix by weight; the best node, and device, for a placement is where the sum
+grows least.
+
+All amounts are integers: thousandths of a device times weights of the mix, which sum to MIX_WEIGHT. A request counts as what its first
+kind of GPU asks of one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from penstock.core.feasible import Site, locate
+from penstock.core.request import Request, gres_name
+from penstock.core.resources import Demand, GresNeed
+from penstock.core.slots import MARK, PARTS_OF
+from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Partition, View
+
+MIX_WEIGHT = 1 << 14
+MILLI = 1000
+"""A whole device."""
+WHOLE = -1
+"""As ``shares``: as many as the device has."""
+NEVER_ENOUGH = 1 << 40
+DEVICE_NAMES = (*PARTS_OF, *PARTS_OF.values())
+
+
+class PerNode(NamedTuple):
+    """What an element asks of one node: CPUs, memory, so many devices (0: none), and of each so many shares (or WHOLE)."""
+
+    cpus: int
+    memory_mib: int
+    devices: int
+    shares: int
+    need: GresNeed | None
+
+
+def per_node(demand: Demand) -> PerNode:
+    """Of an element that sits on several nodes: its least on one of them."""
+    tasks = (demand.ntasks or demand.tasks_each) if demand.fits_one_node else demand.least_tasks
+    memory_mib = demand.memory_per_node_mib or tasks * demand.memory_per_task_mib
+    need = next((need for need in demand.draws if gres_name(need.key) in DEVICE_NAMES), None)
+    if need is None:
+        return PerNode(tasks * demand.cpus_per_task, memory_mib, 0, WHOLE, None)
+    count = need.per_node + tasks * need.per_task + (need.in_total if demand.fits_one_node else min(1, need.in_total))
+    devices, shares = (1, count) if need.part else (count, WHOLE)
+    return PerNode(tasks * demand.cpus_per_task, memory_mib, devices, shares, need)
+
+
+class Fragments:
+    """The expected fragments of nodes under a mix: requests and how often each is expected."""
+
+    def __init__(self, view: View, mix: Mapping[Request, int]) -> None:
+        nodes = view.nodes
+        self._total = nodes.total
+        self._slots = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool]
+        self._plain = [
+            FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK not in pool and gres_name(pool) in PARTS_OF.values()
+        ]
+        asked: list[PerNode] = []
+        access: list[Bool] = []
+        weights: list[int] = []
+        everywhere = Partition("", np.ones(len(nodes), np.bool_))
+        for request, weight in mix.items():
+            site = locate(nodes, everywhere, request)
+            if isinstance(site, Site):
+                wish = per_node(site.demand)
+                if wish.need is not None:
+                    asked.append(wish)
+                    access.append(site.anywhere)
+                    weights.append(weight)
+        scale = max(1, sum(mix.values()))
+        self._weight: Int64 = np.array(weights, np.int64) * MIX_WEIGHT // scale
+        self._cpus: Int64 = np.array([wish.cpus for wish in asked], np.int64)
+        self._memory_mib: Int64 = np.array([wish.memory_mib for wish in asked], np.int64)
+        self._devices: Int64 = np.array([wish.devices for wish in asked], np.int64)
+        self._access: Bool = np.array(access, np.bool_).reshape(len(asked), len(nodes))
+        kinds: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
+        own = [kinds.setdefault((wish.shares, wish.need.slots, wish.need.rows), len(kinds)) for wish in asked if wish.need is not None]
+        self._kind: Int64 = np.array(own, np.int64)
+        """Typical requests of one kind differ in CPUs and number of devices only."""
+        self._shares: Int64 = np.array([shares for shares, _, _ in kinds], np.int64)
+        self._may: Bool = np.array([[row in slots for row in self._slots] for _, slots, _ in kinds], np.bool_).reshape(len(kinds), -1)
+        self._pools = [list(rows) for _, _, rows in kinds]
+
+    def expected(self, room: Int64, at: Int64) -> Int64:
+        """int64[k]: the expected fragment of the nodes ``at``, whose room is int64[resources, k]."""
+        have = room[self._slots]
+        total = self._total[self._slots][:, at]
+        value = have * MILLI // np.maximum(total, 1)
+        least = np.where(self._shares[:, None, None] == WHOLE, np.where(total > 0, total, NEVER_ENOUGH), self._shares[:, None, None])
+        usable = have >= least
+        if not self._may.all():
+            usable &= self._may[:, :, None]
+        count = usable.sum(axis=1)
+        worth = np.where(usable, value, 0).sum(axis=1)
+        idle = value.sum(axis=0)
+        if self._plain:
+            plain = np.array([room[rows].sum(axis=0) if rows else np.zeros(len(at), np.int64) for rows in self._pools], np.int64)
+            count = count + plain
+            worth = worth + plain * MILLI
+            idle = idle + room[self._plain].sum(axis=0) * MILLI
+        fits = count[self._kind] >= self._devices[:, None]
+        fits &= room[CPUS] >= self._cpus[:, None]
+        fits &= room[MEMORY_MIB] >= self._memory_mib[:, None]
+        fits &= self._access[:, at]
+        useful: Int64 = self._weight @ np.where(fits, worth[self._kind], 0)
+        expected: Int64 = idle * MIX_WEIGHT - useful
+        return expected
+
+    def gradient(self, room: Int64, at: Int64, demand: Demand, rate: Callable[[Int64], Int64] | None = None) -> tuple[Int64, Int64]:
+        """int64[k]: by how much the expected fragment of each of the nodes ``at`` grows where ``demand``, which fits, is placed
+        there best; int64[k]: the position of the device among the slots of its need, -1 where it is not a part of one.
+        ``rate`` turns growth into what is compared, lower is better."""
+        wish = per_node(demand)
+        after, column, device = self._after(room, at, wish)
+        grown = self.expected(after, at[column]) - self.expected(room, at)[column]
+        if rate is not None:
+            grown = rate(grown)
+        if wish.need is None or not wish.need.part:
+            return grown, device
+        best: Int64 = np.full(len(at), NEVER_ENOUGH)
+        np.minimum.at(best, column, grown)
+        first = np.flatnonzero(grown == best[column])[::-1]
+        chosen = np.full(len(at), -1)
+        chosen[column[first]] = device[first]
+        return best, chosen
+
+    def _after(self, room: Int64, at: Int64, wish: PerNode) -> tuple[Int64, Int64, Int64]:
+        """The rooms that could be left: int64[resources, candidates], the position in ``at`` and the device of each, in the order of
+        devices. Devices of a node with the same room are one candidate."""
+        column = np.arange(len(at))
+        device = np.full(len(at), -1)
+        after = room.copy()
+        need = wish.need
+        if need is not None and need.part:
+            slots = list(need.slots)
+            have = room[slots]
+            fits = have >= wish.shares
+            for later in range(1, len(slots)):
+                fits[later] &= (have[:later] != have[later]).all(axis=0)
+            device, column = np.nonzero(fits)
+            after = room[:, column]
+            after[np.array(slots)[device], np.arange(len(column))] -= wish.shares
+        elif need is not None:
+            left = np.full(len(at), wish.devices)
+            for row in need.rows:
+                part = np.minimum(left, np.maximum(after[row], 0))
+                after[row] -= part
+                left -= part
+            if need.slots:
+                slots = list(need.slots)
+                free = (room[slots] >= self._total[slots][:, at]) & (self._total[slots][:, at] > 0)
+                after[slots] = np.where(free & (np.cumsum(free, axis=0) <= left), 0, room[slots])
+        after[CPUS] -= wish.cpus
+        after[MEMORY_MIB] -= wish.memory_mib
+        return after, column, device
