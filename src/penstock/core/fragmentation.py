@@ -87,7 +87,8 @@ class Fragments:
         self._kind: Int64 = np.array(own, np.int64)
         """Typical requests of one kind differ in CPUs and number of devices only."""
         self._shares: Int64 = np.array([shares for shares, _, _ in kinds], np.int64)
-        self._may: Bool = np.array([[row in slots for row in self._slots] for _, slots, _ in kinds], np.bool_).reshape(len(kinds), -1)
+        may = [[row in slots for row in self._slots] for _, slots, _ in kinds]
+        self._may: Bool = np.array(may, np.bool_).reshape(len(kinds), len(self._slots))
         self._pools = [list(rows) for _, _, rows in kinds]
 
     def expected(self, room: Int64, at: Int64) -> Int64:
@@ -95,18 +96,21 @@ class Fragments:
         have = room[self._slots]
         total = self._total[self._slots][:, at]
         value = have * MILLI // np.maximum(total, 1)
+        idle: Int64 = value.sum(axis=0)
+        if self._plain:
+            idle = idle + room[self._plain].sum(axis=0) * MILLI
+        if not len(self._weight):
+            return idle * MIX_WEIGHT
         least = np.where(self._shares[:, None, None] == WHOLE, np.where(total > 0, total, NEVER_ENOUGH), self._shares[:, None, None])
         usable = have >= least
         if not self._may.all():
             usable &= self._may[:, :, None]
         count = usable.sum(axis=1)
         worth = np.where(usable, value, 0).sum(axis=1)
-        idle = value.sum(axis=0)
         if self._plain:
             plain = np.array([room[rows].sum(axis=0) if rows else np.zeros(len(at), np.int64) for rows in self._pools], np.int64)
-            count = count + plain
-            worth = worth + plain * MILLI
-            idle = idle + room[self._plain].sum(axis=0) * MILLI
+            count += plain
+            worth += plain * MILLI
         fits = count[self._kind] >= self._devices[:, None]
         fits &= room[CPUS] >= self._cpus[:, None]
         fits &= room[MEMORY_MIB] >= self._memory_mib[:, None]

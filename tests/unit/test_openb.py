@@ -1,0 +1,112 @@
+"""openb: what is read, what arrives, and that its six policies place through the planner's one code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.core.cycle import Budget, plan_now
+from penstock.core.plan import Plan
+from penstock.core.records import PendingRecord
+from penstock.sim import openb
+from penstock.sim.openb_policies import published
+
+CUT = Path(__file__).parent / "openb"
+SEED = 3
+POLICIES = ("01-Random", "02-DotProd", "03-GpuClustering", "04-GpuPacking", "05-BestFit", "06-FGD")
+
+
+@pytest.fixture(scope="module")
+def workload():
+    return openb.read(CUT / "nodes.csv", CUT / "pods.csv")
+
+
+def test_nodes_and_pods_are_read_as_published(workload):
+    assert workload.nodes[0] == openb.Node("openb-node-1032", 128000, 1048576, 1, "A10")
+    assert workload.capacity_milli == 1000 * sum(node.gpus for node in workload.nodes)
+    assert {pod.models for pod in workload.pods} >= {"", "T4", "V100M16|V100M32"}
+
+
+def test_a_list_that_is_none_is_refused(tmp_path):
+    (tmp_path / "pods.csv").write_text("name,cpu_milli,memory_mib,num_gpu,gpu_milli\na,much,0,0,0\n")
+    with pytest.raises(ValueError, match=r"pods.csv.*'cpu_milli': 'much'.*whole numbers"):
+        openb.read(CUT / "nodes.csv", tmp_path / "pods.csv")
+    with pytest.raises(ValueError, match="no column sn, model"):
+        openb.read(CUT / "pods.csv", CUT / "pods.csv")
+
+
+def test_a_part_of_a_gpu_is_asked_for_as_shards_and_models_as_a_feature():
+    assert openb.Pod(2000, 512, 1, 460, "T4|A10").request().gres_per_node == (("shard", 460),)
+    assert openb.Pod(2000, 512, 1, 460, "T4|A10").request().features == ("T4|A10",)
+    assert openb.Pod(2000, 512, 2, 1000, "").request().gres_per_node == (("gpu", 2),)
+    assert openb.Pod(2000, 512, 0, 0, "").request(memory=False).memory_per_node_mib == 0
+
+
+def test_arrivals_are_all_pods_shuffled_and_then_samples_up_to_the_ratio(workload):
+    pods = workload.arrivals(2.0, SEED)
+    assert pods == workload.arrivals(2.0, SEED) != workload.arrivals(2.0, SEED + 1)
+    assert sorted(map(repr, pods[: len(workload.pods)])) == sorted(map(repr, workload.pods))
+    assert 1.9 < sum(pod.demand_milli for pod in pods) / workload.capacity_milli <= 2.01
+    fewer = workload.arrivals(0.3, SEED)
+    assert len(fewer) < len(workload.pods) and sum(pod.demand_milli for pod in fewer) <= 0.3 * workload.capacity_milli
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_one_pass_equals_a_cycle_and_an_application_for_each_arrival(workload, name):
+    """The experiment plans all arrivals in one pass; the controller plans, checks the plan against its columns, and applies it."""
+    pods = workload.arrivals(1.3, SEED)
+    whole = openb.run(workload, pods, SEED, published(workload, SEED)[name]).plan
+    columns = workload.columns(SEED)
+    policies = published(workload, SEED)
+    alone = []
+    for number, pod in enumerate(pods if name in ("02-DotProd", "04-GpuPacking", "05-BestFit", "06-FGD") else []):
+        columns.upsert_pending(PendingRecord(number, pod.request(), (openb.PARTITION,), 0, number, openb.FOREVER_S))
+        plan = plan_now(columns.view(number, 0), Budget(reservations=0), preference=policies[name])
+        columns.remove_pending(number)
+        for start in plan.starts:
+            assert columns.refusal(start.partition, start.shares) is None
+            columns.start_running(start.job_id, openb.FOREVER_S, start.shares)
+            alone.append(start)
+    if alone:
+        assert tuple(alone) == whole.starts
+    else:  # these remember what the pass has done before: there the sum is checked
+        for start in whole.starts:
+            assert columns.refusal(start.partition, start.shares) is None
+            columns.start_running(start.job_id, openb.FOREVER_S, start.shares)
+    assert 0 < len(whole.starts) < len(pods)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_left_out_did_not_fit_when_its_turn_came(workload, name):
+    pods = workload.arrivals(1.3, SEED)
+    outcome = openb.run(workload, pods, SEED, published(workload, SEED)[name])
+    started = {start.job_id: start.shares[0] for start in outcome.plan.starts}
+    nodes = {node.name: [node.cpu_milli, node.memory_mib, [1000] * node.gpus, node.model] for node in workload.nodes}
+    for number, pod in enumerate(pods):
+        if number in started:
+            share = started[number]
+            node = nodes[share.node]
+            node[0] -= share.cpus
+            node[1] -= share.memory_mib
+            for key, count in share.gres:
+                node[2][int(key[-2:])] -= count
+            assert min(node[0], node[1], *node[2]) >= 0
+            assert not pod.models or node[3] in pod.models.split("|")
+            assert sum(count for _, count in share.gres) == pod.demand_milli
+        else:
+            assert not any(fits(pod, *node) for node in nodes.values())
+    assert outcome.failed == len(pods) - len(started)
+    assert outcome.used_milli[-1] == sum(pods[number].demand_milli for number in started)
+
+
+def fits(pod, cpu_milli, memory_mib, devices, model):
+    able = sum(1 for have in devices if have >= pod.gpu_milli) >= pod.gpus
+    return cpu_milli >= pod.cpu_milli and memory_mib >= pod.memory_mib and able and (not pod.models or model in pod.models.split("|"))
+
+
+def test_the_allocation_ratio_is_the_mean_where_the_demand_rounds_to_the_percentage():
+    asked, used = np.array([994, 996, 1004, 1006]), np.array([800, 900, 902, 1000])
+    outcome = openb.Outcome(1000, asked, used, 0, Plan(0, 0))
+    assert outcome.allocation(100) == pytest.approx(90.1)
