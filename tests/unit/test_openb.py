@@ -37,9 +37,9 @@ def test_a_list_that_is_none_is_refused(tmp_path):
         openb.read(CUT / "pods.csv", CUT / "pods.csv")
 
 
-def test_a_part_of_a_gpu_is_asked_for_as_shards_and_models_as_a_feature():
+def test_a_part_of_a_gpu_is_asked_for_as_shards_and_models_as_a_constraint():
     assert openb.Pod(2000, 512, 1, 460, "T4|A10").request().gres_per_node == (("shard", 460),)
-    assert openb.Pod(2000, 512, 1, 460, "T4|A10").request().features == ("T4|A10",)
+    assert openb.Pod(2000, 512, 1, 460, "T4|A10").request().constraint == "T4|A10"
     assert openb.Pod(2000, 512, 2, 1000, "").request().gres_per_node == (("gpu", 2),)
     assert openb.Pod(2000, 512, 0, 0, "").request(memory=False).memory_per_node_mib == 0
 

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.feasible import Site, locate
+from penstock.core.plan import Reason
 from penstock.core.request import Request, gres_name
 from penstock.core.resources import Demand, GresNeed
+from penstock.core.sites import locate
 from penstock.core.slots import MARK, PARTS_OF
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Partition, View
 
@@ -69,12 +70,12 @@ class Fragments:
         weights: list[int] = []
         everywhere = Partition("", np.ones(len(nodes), np.bool_))
         for request, weight in mix.items():
-            site = locate(nodes, everywhere, request)
-            if isinstance(site, Site):
-                wish = per_node(site.demand)
+            sites = locate(nodes, everywhere, request)
+            if not isinstance(sites, Reason):
+                wish = per_node(sites[-1].demand)
                 if wish.need is not None:
                     asked.append(wish)
-                    access.append(site.anywhere)
+                    access.append(np.logical_or.reduce([site.anywhere for site in sites if not site.soft]))
                     weights.append(weight)
         scale = max(1, sum(mix.values()))
         self._weight: Int64 = np.array(weights, np.int64) * MIX_WEIGHT // scale

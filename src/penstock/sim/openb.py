@@ -4,8 +4,8 @@ Readers of the two CSV files as published (``.csv`` or ``.csv.gz``), and the wor
 pods of the list in random order, then pods sampled from it until the demand reaches a multiple of the cluster's GPUs; all arrive in one
 pass and none ever leaves. The result is the *allocation ratio*: GPUs in use over all GPUs, as a function of the GPUs asked for so far.
 
-In our terms a CPU is a thousandth of a core and a GPU has 1,000 shares, so that every amount of the trace is a whole number. A pod that
-names several GPU models, one of which is enough, asks for a feature that the nodes with those models carry.
+In our terms a CPU is a thousandth of a core and a GPU has 1,000 shares, so that every amount of the trace is a whole number. A GPU model
+is a feature of its node, for a pod may name several, one of which is enough (``--constraint="T4|A10"``).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Pod:
             cpus_per_task=max(1, self.cpu_milli),
             memory_per_node_mib=self.memory_mib if memory else 0,
             gres_per_node=counts,
-            features=(self.models,) if self.models else (),
+            constraint=self.models,
         )
 
 
@@ -115,12 +115,10 @@ class Workload:
         """The cluster without jobs; the order of nodes, which decides between equals, is random."""
         nodes = list(self.nodes)
         Random(seed).shuffle(nodes)
-        sets = sorted({pod.models: None for pod in self.pods if pod.models})
         columns = Columns()
         for index, node in enumerate(nodes):
             gres = tuple((slot_key("gpu", device), SHARES) for device in range(node.gpus))
-            features = tuple(models for models in sets if node.model in models.split("|"))
-            columns.upsert_node(NodeRecord(node.name, index, node.cpu_milli, node.memory_mib, gres, features=features))
+            columns.upsert_node(NodeRecord(node.name, index, node.cpu_milli, node.memory_mib, gres, features=(node.model,)))
         columns.upsert_partition(PartitionRecord(PARTITION, tuple(node.name for node in nodes)))
         return columns
 
