@@ -19,7 +19,7 @@ def shuffled(random: Random, world: World) -> Columns:
     parts = [list(part.items()) for part in (world.nodes, world.partitions, world.running, world.pending)]
     for part in parts:
         random.shuffle(part)
-    return World(*(dict(part) for part in parts)).columns()
+    return World(*(dict(part) for part in parts), licenses=world.licenses, held=world.held).columns()
 
 
 def change(random: Random, world: World, columns: Columns) -> None:
@@ -57,6 +57,7 @@ def change(random: Random, world: World, columns: Columns) -> None:
     elif choice == 5 and world.running:
         job_id = random.choice(list(world.running))
         del world.running[job_id]
+        world.held.pop(job_id, None)
         columns.end_running(job_id)
     elif choice == 6 and world.running:
         job_id = random.choice(list(world.running))
@@ -89,10 +90,11 @@ def test_columns_equal_a_rebuild_after_any_changes(seed):
         if step % 10 == 9:
             plan = plan_now(columns.view(step, NOW_S))
             for start in plan.starts[:3]:
-                if columns.refusal(start.partition, start.shares) is None:
+                if columns.refusal(start.partition, start.shares, start.licenses) is None:
                     number += 1
                     world.running[number] = (NOW_S + 20, start.shares)
-                    columns.start_running(number, NOW_S + 20, start.shares)
+                    world.held[number] = start.licenses
+                    columns.start_running(number, NOW_S + 20, start.shares, start.licenses)
         if random.random() < 0.5:
             assert canonical(columns.view(step, NOW_S)) == canonical(shuffled(random, world).view(step, NOW_S))
     rebuilt = shuffled(random, world)

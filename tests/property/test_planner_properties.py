@@ -16,10 +16,11 @@ from worlds import NOW_S, World, draw_world
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
 from penstock.core.cycle import Budget, cycle, plan_now
-from penstock.core.plan import Plan, Share
+from penstock.core.plan import Plan, Share, Start
 from penstock.core.request import WHOLE_NODE, Request
 from penstock.spec.constraints import Constraint, parse
 
+CLUSTER = "the cluster"
 worlds = st.integers(0, 1 << 40).map(lambda seed: draw_world(Random(seed)))
 thorough = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 budgets = st.sampled_from((Budget(), Budget(reservations=0), Budget(reservations=3), Budget(reservations=100), Budget(max_starts=2)))
@@ -42,17 +43,33 @@ def peak_excess(world: World, windows: list[tuple[int, int, tuple[Share, ...]]])
                     for pool, count in share.gres:
                         used[share.node, pool] += count
         for (name, what), amount in used.items():
-            node = world.nodes[name]
-            have = {"cpus": node.cpus, "memory": node.memory_mib, **dict(node.gres)}.get(what, 0)
+            if name == CLUSTER:
+                have = world.licenses.get(what, 0)
+            else:
+                node = world.nodes[name]
+                have = {"cpus": node.cpus, "memory": node.memory_mib, **dict(node.gres)}.get(what, 0)
             if amount > have:
                 excess[name, what] = amount - have
     return excess
 
 
 def windows_of(world: World, plan: Plan) -> list[tuple[int, int, tuple[Share, ...]]]:
-    running = [(NOW_S - 1, max(end_s, NOW_S + 1), shares) for end_s, shares in world.running.values()]
-    starts = [(NOW_S, NOW_S + world.pending[start.job_id].time_limit_s, start.shares) for start in plan.starts]
-    return running + starts + [(entry.start_s, entry.end_s, entry.shares) for entry in plan.reservations]
+    running = [
+        (NOW_S - 1, max(end_s, NOW_S + 1), (*shares, licensed(world.held.get(job_id, ()))))
+        for job_id, (end_s, shares) in world.running.items()
+    ]
+    starts = [(NOW_S, NOW_S + limit_of(world, start), (*start.shares, licensed(start.licenses))) for start in plan.starts]
+    promised = [(entry.start_s, entry.end_s, (*entry.shares, licensed(entry.licenses))) for entry in plan.reservations]
+    return running + starts + promised
+
+
+def licensed(licenses: tuple[tuple[str, int], ...]) -> Share:
+    """Licences as a share of a node that is the whole cluster."""
+    return Share(CLUSTER, 0, 0, 0, licenses)
+
+
+def limit_of(world: World, start: Start) -> int:
+    return start.time_limit_s or world.pending[start.job_id].time_limit_s
 
 
 @thorough
@@ -72,9 +89,29 @@ def test_every_start_and_reservation_is_what_was_asked_on_nodes_that_may_be_used
         record = world.pending[job_id]
         check_partition(world.partitions[partition], record, shares)
         check_shares(world, record.request, shares)
+    for job_id, licenses in (
+        *((start.job_id, start.licenses) for start in plan.starts),
+        *((e.job_id, e.licenses) for e in plan.reservations),
+    ):
+        asked = world.pending[job_id].request
+        assert (licenses in [(pair,) for pair in asked.licenses]) if asked.any_license else licenses == asked.licenses
     for job_id, count in Counter(start.job_id for start in plan.starts).items():
         record = world.pending[job_id]
         assert count <= (record.count if record.startable is None else record.startable)
+
+
+@thorough
+@given(worlds, budgets)
+def test_limits_are_lowered_to_time_min_at_most_and_deadlines_are_kept(world, budget):
+    plan = plan_of(world, budget)
+    for start in plan.starts:
+        record = world.pending[start.job_id]
+        assert (record.time_min_s or record.time_limit_s) <= limit_of(world, start) <= record.time_limit_s
+        assert not record.deadline_s or NOW_S + limit_of(world, start) <= record.deadline_s
+    for entry in plan.reservations:
+        record = world.pending[entry.job_id]
+        assert entry.end_s - entry.start_s == (record.time_min_s or record.time_limit_s)
+        assert not record.deadline_s or entry.end_s <= record.deadline_s
 
 
 def check_partition(partition: PartitionRecord, record: PendingRecord, shares: tuple[Share, ...]) -> None:

@@ -21,38 +21,41 @@ class World:
     running: dict[int, tuple[int, tuple[Share, ...]]] = field(default_factory=dict)
     pending: dict[int, PendingRecord] = field(default_factory=dict)
     topologies: tuple[TopologyRecord, ...] = ()
+    licenses: dict[str, int] = field(default_factory=dict)
+    held: dict[int, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    """Licences of running jobs."""
 
     def columns(self) -> Columns:
         columns = Columns()
         columns.set_topologies(self.topologies)
+        columns.set_licenses(self.licenses)
         for node in self.nodes.values():
             columns.upsert_node(node)
         for partition in self.partitions.values():
             columns.upsert_partition(partition)
         for job_id, (end_s, shares) in self.running.items():
-            columns.start_running(job_id, end_s, shares)
+            columns.start_running(job_id, end_s, shares, self.held.get(job_id, ()))
         for record in self.pending.values():
             columns.upsert_pending(record)
         return columns
 
     def after(self, plan: Plan) -> World:
         """The same world when the plan has been carried out."""
-        running, pending = dict(self.running), dict(self.pending)
+        running, pending, held = dict(self.running), dict(self.pending), dict(self.held)
         for number, start in enumerate(plan.starts):
             record = pending[start.job_id]
-            running[1_000_000 + number] = (plan.now_s + record.time_limit_s, start.shares)
+            running[1_000_000 + number] = (plan.now_s + (start.time_limit_s or record.time_limit_s), start.shares)
+            held[1_000_000 + number] = start.licenses
             if record.count == 1:
                 del pending[start.job_id]
             else:
                 startable = None if record.startable is None else record.startable - 1
                 pending[start.job_id] = _with_count(record, record.count - 1, startable)
-        return World(self.nodes, self.partitions, running, pending, self.topologies)
+        return World(self.nodes, self.partitions, running, pending, self.topologies, self.licenses, held)
 
 
 def _with_count(record: PendingRecord, count: int, startable: int | None) -> PendingRecord:
-    return PendingRecord(
-        record.job_id, record.request, record.partitions, record.priority, record.order, record.time_limit_s, count, startable
-    )
+    return replace(record, count=count, startable=startable)
 
 
 def draw_node(random: Random, index: int) -> NodeRecord:
@@ -105,6 +108,9 @@ def draw_request(random: Random, names: list[str]) -> Request:
         facts["constraint"] = random.choice(("x", "y", "x&y", "x|y", "[x|y]", "[x*1&y*1]", "x*1", "(x|y)&y"))
     if random.random() < 0.1:
         facts["contiguous"] = True
+    if random.random() < 0.25:
+        facts["licenses"] = tuple((name, random.randint(1, 2)) for name in ("l", "m") if random.random() < 0.7)
+        facts["any_license"] = random.random() < 0.2 and len(facts["licenses"]) > 1
     return Request(**facts)  # type: ignore[arg-type]
 
 
@@ -139,15 +145,18 @@ def draw_near(random: Random, request: Request) -> Request:
 
 def draw_pending(random: Random, job_id: int, request: Request, partitions: list[str]) -> PendingRecord:
     count = random.choice((1, 1, 1, 5))
+    limit_s = random.randint(1, 40)
     return PendingRecord(
         job_id,
         request,
         tuple(random.sample(partitions, random.choice((1, 1, min(2, len(partitions)))))),
         random.randint(0, 2),
         random.randint(0, 30),
-        random.randint(1, 40),
+        limit_s,
         count,
         random.choice((None, random.randint(0, count))),
+        time_min_s=random.randint(1, limit_s) if random.random() < 0.2 else 0,
+        deadline_s=NOW_S + random.randint(1, 90) if random.random() < 0.2 else 0,
     )
 
 
@@ -187,6 +196,10 @@ def draw_world(random: Random, nodes_most: int = 8) -> World:
                 shares.append(Share(name, 1, taken, memory, tuple(sorted((pool, count) for pool, count in devices.items() if count))))
         if shares:
             world.running[900_000 + number] = (NOW_S + random.randint(-2, 30), tuple(shares))
+    world.licenses = {"l": random.randint(1, 4), "m": random.randint(1, 3)}
+    world.held = {job_id: (("l", 1),) for job_id in world.running if random.random() < 0.2}
+    while sum(dict(held)["l"] for held in world.held.values()) > world.licenses["l"]:
+        world.held.popitem()
     requests = [draw_request(random, names) for _ in range(random.randint(1, 5))]
     for job_id in range(1, random.randint(1, 12) + 1):
         world.pending[job_id] = draw_pending(random, job_id, random.choice(requests), list(world.partitions))

@@ -6,12 +6,14 @@ Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weig
 8 CPUs and 64G unless said; ``gpu:2/10`` are two GPUs that jobs may share, in tenths). Jobs: ``NAME: WORD...``, where a word is
 ``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or
 ``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``, ``on=n0,n1``, ``not=n1``,
-``has=CONSTRAINT``, ``prefer=CONSTRAINT``, ``beside`` (contiguous), ``sw=1`` (leaf domains), ``seg=4`` (segment),
-``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may start), ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``.
+``has=CONSTRAINT``, ``prefer=CONSTRAINT``, ``beside`` (contiguous), ``lic=a:2,b:1`` (licences), ``min=10m`` (--time-min), ``by=1h``
+(deadline), ``sw=1`` (leaf domains), ``seg=4`` (segment), ``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may start),
+``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``. The cluster's licences: ``licenses("a:4,b:1")``.
 Topology: ``tree("leaf: n0-3 n4-7", "rack: n0-7")``, levels narrowest first, each a list of domains; ``blocks`` alike; partitions name it
 with ``top=tree`` or ``top=block``, the partition that is there by itself uses the last one.
 Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a→n0#1`` (shared devices), ``a×128`` (starts), ``a: Priority``
-(reason), ``a@1h`` (reserved start), ``a@1h→n0``. Every start must be expected; nothing else may start.
+(reason), ``a=30m`` (time limit it starts with), ``a@1h`` (reserved start), ``a@1h→n0``. Every start must be expected; nothing else may
+start.
 """
 
 from __future__ import annotations
@@ -131,6 +133,7 @@ class Scenario:
             name, rest = text.split(": ")
             nodes, *words = rest.split()
             cpus, memory_mib, end_s = 1, 0, 3600
+            licenses: tuple[tuple[str, int], ...] = ()
             gres: list[tuple[str, int]] = []
             for word in words:
                 if match := re.fullmatch(r"(\d+)cpu", word):
@@ -139,10 +142,16 @@ class Scenario:
                     gres.append((match[2], int(match[1])))
                 elif re.fullmatch(r"\d+[MGT]", word):
                     memory_mib = _mib(word)
+                elif word.startswith("lic="):
+                    licenses = _licenses(word[4:])
                 else:
                     end_s = _seconds(word)
             shares = tuple(Share(node, 1, cpus, memory_mib, tuple(sorted(gres))) for node in nodes.split(","))
-            self.columns.start_running(self._job(name), NOW_S + end_s, shares)
+            self.columns.start_running(self._job(name), NOW_S + end_s, shares, licenses)
+        return self
+
+    def licenses(self, text: str) -> Scenario:
+        self.columns.set_licenses(dict(_licenses(text)))
         return self
 
     def pending(self, *texts: str) -> Scenario:
@@ -180,6 +189,9 @@ class Scenario:
             if match := re.fullmatch(r"(\w+)×(\d+)", text):
                 assert started[match[1]] == int(match[2]), f"{text}: {started[match[1]]} starts{seen}"
                 allowed[match[1]] = int(match[2])
+            elif match := re.fullmatch(r"(\w+)=(\w+)", text):
+                limits = [start.time_limit_s for start in plan.starts if names[start.job_id] == match[1]]
+                assert _seconds(match[2]) in limits, f"{text}: {limits}{seen}"
             elif match := re.fullmatch(r"(\w+)@(\w+)(?:→(\S+))?", text):
                 reserved = [entry for entry in plan.reservations if entry.job_id == self.job_ids[match[1]]]
                 assert reserved, f"{text}: not reserved{seen}"
@@ -213,6 +225,7 @@ def _named(share: Share, like: str) -> str:
 
 def _record(job_id: int, words: list[str]) -> PendingRecord:
     facts: dict[str, object] = {}
+    times: dict[str, int] = {}
     gres: dict[str, list[tuple[str, int]]] = {}
     partitions, priority, limit_s, count, startable = ("main",), 0, 3600, 1, None
     for word in words:
@@ -239,6 +252,12 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
             facts[{"has": "constraint", "prefer": "prefer"}[key]] = value
         elif word == "beside":
             facts["contiguous"] = True
+        elif word.startswith("lic="):
+            facts["licenses"] = _licenses(word[4:])
+            facts["any_license"] = "|" in word
+        elif word.startswith(("min=", "by=")):
+            key, _, value = word.partition("=")
+            times["time_min_s" if key == "min" else "deadline_s"] = _seconds(value) + (NOW_S if key == "by" else 0)
         elif word.startswith(("sw=", "seg=")):
             key, _, value = word.partition("=")
             facts["switches" if key == "sw" else "segment"] = int(value)
@@ -255,7 +274,7 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
         else:
             limit_s = _seconds(word)
     request = Request(**facts, **{field: tuple(sorted(pairs)) for field, pairs in gres.items()})
-    return PendingRecord(job_id, request, partitions, priority, job_id, limit_s, count, startable)
+    return PendingRecord(job_id, request, partitions, priority, job_id, limit_s, count, startable, **times)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -265,6 +284,11 @@ def _names(text: str) -> tuple[str, ...]:
         match = re.fullmatch(r"(\D+)(\d+)-(\d+)", part)
         names += [f"{match[1]}{number}" for number in range(int(match[2]), int(match[3]) + 1)] if match else [part]
     return tuple(names)
+
+
+def _licenses(text: str) -> tuple[tuple[str, int], ...]:
+    pairs = [part.rpartition(":") for part in re.split(r"[,|]", text)]
+    return tuple(sorted((name, int(count)) for name, _, count in pairs))
 
 
 def _seconds(text: str) -> int:

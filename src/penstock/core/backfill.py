@@ -17,14 +17,17 @@ a longer time limit.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from penstock.core.alternatives import place
 from penstock.core.feasible import BUSY, NEVER, blocker, unavailable
+from penstock.core.licenses import LicenseBook
 from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on
 from penstock.core.plan import Reason, Reservation
 from penstock.core.profile import Profile
@@ -32,6 +35,7 @@ from penstock.core.ranking import Ranking
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
 from penstock.core.sites import Site, locate
+from penstock.core.spans import Span, span_of
 from penstock.core.view import CPUS, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
@@ -71,6 +75,15 @@ class Memory:
             self._stands_on = stands_on
 
 
+class Fit(NamedTuple):
+    """``elements`` elements start now, each placed so, with this time limit."""
+
+    site: Site
+    placement: Placement
+    elements: int
+    time_limit_s: int
+
+
 class Backfill:
     """The state of one pass over one view. ``tests`` and ``cells`` count the work done."""
 
@@ -91,6 +104,7 @@ class Backfill:
         if resolution_s > 1:
             running = replace(running, end_s=-(-np.minimum(running.end_s, FAR_S) // resolution_s) * resolution_s)
         self.profile = Profile(view.nodes.free, running, view.now_s)
+        self.licenses = LicenseBook(view.licenses, view.now_s)
         self._view = view
         self._nodes = view.nodes
         self._preference = preference(view)
@@ -108,6 +122,10 @@ class Backfill:
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why no partition of the batch lets it start, whatever is free; None: one does."""
+        if span_of(batch, self._view.now_s) is None:
+            return Reason(
+                "DeadLine", "policy", "deadline", batch.time_min_s or batch.time_limit_s, max(0, batch.deadline_s - self._view.now_s)
+            )
         found: Reason | None = None
         for name in batch.partitions:
             sites = self._sites_in(batch, name)
@@ -120,29 +138,49 @@ class Backfill:
         """Whether strict order keeps the batch from any start: each partition where it may run has a blocked job."""
         return self._strict and bool(self._first) and all(site.partition.name in self._first for site in self._open(batch))
 
-    def start(self, batch: Batch, wanted: int) -> Iterator[tuple[Site, Placement, int]]:
-        """Up to ``wanted`` elements that start now, as (site, placement of one, how many of them). They are taken from the
-        profile as they are yielded."""
-        end_s = self._end_s(self._view.now_s + _seconds(batch))
+    def start(self, batch: Batch, wanted: int) -> Iterator[Fit]:
+        """Up to ``wanted`` elements that start now. They are taken from the profile as they are yielded."""
+        span = span_of(batch, self._view.now_s)
+        if span is None:
+            return
         for site in self._open(batch):
             key = site.key
-            if (key in self._failed and self._failed[key] <= _seconds(batch)) or (self._strict and site.partition.name in self._first):
+            if (key in self._failed and self._failed[key] <= span.least_s) or (self._strict and site.partition.name in self._first):
                 continue
             if self._hopeless(key, site):
                 self._failed[key] = 0
                 continue
-            for placement, count in self._fill(site, end_s, wanted):
-                self.profile.start(placement, count, end_s)
-                self._preference.placed(site.demand, placement.nodes)
-                wanted -= count
-                yield site, placement, count
-            if not wanted:
-                return
-            shortest_s = self.profile.alike_from(end_s) - self._view.now_s
+            for seconds in self._lengths(site, span):
+                end_s = self._end_s(self._view.now_s + seconds)
+                for placement, count in self._fill(site, end_s, wanted):
+                    self.profile.start(placement, count, end_s)
+                    self.licenses.start(site.licenses, count, end_s)
+                    self._preference.placed(site.demand, placement.nodes)
+                    wanted -= count
+                    yield Fit(site, placement, count, seconds)
+                if not wanted:
+                    return
+            shortest_s = self.profile.alike_from(self._end_s(self._view.now_s + span.least_s)) - self._view.now_s
             self._failed[key] = min(shortest_s, self._failed.get(key, shortest_s))
+
+    def _lengths(self, site: Site, span: Span) -> Iterator[int]:
+        """The limits to try: the longest, then, where there is a choice, for as long as an element fits into the shortest, the longest
+        into which one fits. That is up to the begin of a hold, and found by halving: what fits until one begin fits until any before it."""
+        yield span.most_s
+        now_s = self._view.now_s
+        begins = [hold.start_s - now_s for hold in self.profile.holds if span.least_s <= hold.start_s - now_s < span.most_s]
+        lengths = sorted(dict.fromkeys(map(span.shortened, begins)))
+
+        def too_long(seconds: int) -> bool:
+            return next(self._fill(site, self._end_s(now_s + seconds), 1), None) is None
+
+        while lengths and not too_long(lengths[0]):
+            del lengths[bisect_left(lengths, True, key=too_long) :]
+            yield lengths[-1]
 
     def _fill(self, site: Site, end_s: int, wanted: int) -> Iterator[tuple[Placement, int]]:
         nodes, demand = self._nodes, site.demand
+        wanted = self.licenses.copies(site.licenses, end_s, wanted)
         while site.fits_one_node and wanted and self._preference.one_by_one:
             self._count()
             room = self.profile.room_now(end_s)
@@ -202,7 +240,7 @@ class Backfill:
             key = site.key
             if key not in self._memory.stuck:
                 self._memory.stuck[key] = self._without_load(site)
-            reason = self._memory.stuck[key]
+            reason = self._memory.stuck[key] or self.licenses.stuck(site.licenses)
             if reason is None:
                 return None
             found = found or reason
@@ -224,14 +262,20 @@ class Backfill:
         """Why the first open job of the batch waits: Resources for the first blocked of its partition, else Priority."""
         site = next(self._worth_waiting(batch))
         first = self._first.setdefault(site.partition.name, job_id)
+        lacking = self.licenses.waits(site.licenses, self._view.now_s + 1)
+        if lacking is not None:
+            return lacking
         if first != job_id:
             return Reason("Priority", "waiting", "priority", names=(str(first),))
-        room = self.profile.room_now(self._view.now_s + _seconds(batch))
-        reason = blocker(self._nodes, site, room, site.mask, BUSY)
-        return reason or Reason(*BUSY)
+        end_s = self._view.now_s + _least_s(batch)
+        reason = blocker(self._nodes, site, self.profile.room_now(end_s), site.mask, BUSY)
+        return reason or self.licenses.waits(site.licenses, end_s) or Reason(*BUSY)
 
     def behind(self, batch: Batch) -> Reason:
         """Why the jobs behind the first of a blocked batch wait."""
+        lacking = self.licenses.waits(next(self._worth_waiting(batch)).licenses, self._view.now_s + 1)
+        if lacking is not None:
+            return lacking
         return Reason("Priority", "waiting", "priority", names=(str(self._first[next(self._open(batch)).partition.name]),))
 
     def may_reserve(self, batch: Batch) -> bool:
@@ -239,16 +283,17 @@ class Backfill:
 
     def reserve(self, batch: Batch, job_id: int) -> Reservation | None:
         """Promise the next element of the batch its earliest start, where the profile knows one."""
-        seconds = _seconds(batch)
+        seconds = _least_s(batch)
         allowed = [site for site in self._worth_waiting(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
         best = self._soonest(allowed, seconds)
-        if best is None or 0 < self._window_s < best[0] - self._view.now_s:
+        if best is None or 0 < self._window_s < best[0] - self._view.now_s or span_of(batch, best[0]) is None:
             return None
         start_s, placement, site = best
         self.profile.reserve(placement, start_s, self._end_s(start_s + seconds))
+        self.licenses.reserve(site.licenses, start_s, self._end_s(start_s + seconds))
         name = site.partition.name
         self._reserved[name] = self._reserved.get(name, 0) + 1
-        return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes))
+        return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes), site.licenses)
 
     def would(self, batch: Batch, job_id: int) -> Reservation | Reason:
         """Where and when (``start_s`` is now at the earliest) an element of this batch would start behind all that the pass has
@@ -256,29 +301,37 @@ class Backfill:
         refusal = self.refusal(batch)
         if refusal is not None:
             return refusal
-        seconds, now_s = _seconds(batch), self._view.now_s
+        now_s = self._view.now_s
+        span = span_of(batch, now_s)
+        assert span is not None, "what cannot keep its deadline was refused above"
         for site in self._open(batch):
             if self._strict and site.partition.name in self._first:
                 continue
-            for placement, _ in self._fill(site, self._end_s(now_s + seconds), 1):
-                return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes))
+            for seconds in self._lengths(site, span):
+                for placement, _ in self._fill(site, self._end_s(now_s + seconds), 1):
+                    return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes), site.licenses)
         stuck = self.stuck(batch)
         if stuck is not None:
             return stuck
+        seconds = _least_s(batch)
         best = self._soonest(self._worth_waiting(batch), seconds)
-        if best is None:
+        if best is None or span_of(batch, best[0]) is None:
             return Reason(*BUSY)
         start_s, placement, site = best
-        return Reservation(job_id, site.partition.name, start_s, start_s + seconds, placement.shares(self._nodes))
+        return Reservation(job_id, site.partition.name, start_s, start_s + seconds, placement.shares(self._nodes), site.licenses)
 
     def _soonest(self, sites: Iterable[Site], seconds: int) -> tuple[int, Placement, Site] | None:
         """The earliest start after now on one of the sites; the first of those that are equally early."""
         best: tuple[int, Placement, Site] | None = None
         for site in sites:
-            found = self.profile.earliest(seconds, partial(self._attempt, site))
+            also = partial(self._licensed, site, seconds) if site.licenses else None
+            found = self.profile.earliest(seconds, partial(self._attempt, site), also)
             if found is not None and (best is None or found[0] < best[0]):
                 best = (*found, site)
         return best
+
+    def _licensed(self, site: Site, seconds: int, start_s: int) -> bool:
+        return self.licenses.fit(site.licenses, start_s, self._end_s(start_s + seconds))
 
     def _attempt(self, site: Site, room: Int64) -> Placement | None:
         self._count()
@@ -342,5 +395,6 @@ def _floor(site: Site) -> tuple[tuple[int, int, int], ...]:
     return tuple(floor)
 
 
-def _seconds(batch: Batch) -> int:
-    return min(batch.time_limit_s, UNLIMITED_S)
+def _least_s(batch: Batch) -> int:
+    """What a wait is for: the shortest run that will do."""
+    return min(batch.time_min_s or batch.time_limit_s, UNLIMITED_S)

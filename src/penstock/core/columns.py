@@ -7,6 +7,7 @@ and the order of running rows, on which nothing depends).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TypeVar
 
@@ -14,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.holdings import Holdings, Layout
+from penstock.core.licenses import LicenseHoldings
 from penstock.core.plan import Reason, Share
 from penstock.core.records import NodeRecord, PartitionRecord, PendingRecord, TopologyRecord
+from penstock.core.request import GresCounts
 from penstock.core.topology import make_topology
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes, Partition, Topology, View
 from penstock.core.waiting import Waiting
@@ -34,6 +37,7 @@ class Columns:
         self._topologies: dict[str, TopologyRecord] = {}
         self._waiting = Waiting(self._partitions)
         self._holdings = Holdings()
+        self._licenses = LicenseHoldings()
         self._stale = False
         """Nodes or pools have come or gone: places are to be given anew before the next use."""
         self._names: tuple[str, ...] = ()
@@ -101,8 +105,12 @@ class Columns:
     def remove_pending(self, job_id: int) -> None:
         self._waiting.remove(job_id)
 
-    def start_running(self, job_id: int, end_s: int, shares: tuple[Share, ...]) -> None:
-        """A job (or a started array element, under its own id) holds these shares, by its time limit until ``end_s``."""
+    def set_licenses(self, counts: Mapping[str, int]) -> None:
+        """All licences of the cluster."""
+        self._licenses.set_total(counts)
+
+    def start_running(self, job_id: int, end_s: int, shares: tuple[Share, ...], licenses: GresCounts = ()) -> None:
+        """A job (or a started array element, under its own id) holds these shares and licences, by its time limit until ``end_s``."""
         if job_id in self._holdings.jobs:
             raise ValueError(f"job {job_id} already holds shares")
         unknown = [share.node for share in shares if share.node not in self._nodes]
@@ -112,17 +120,20 @@ class Columns:
             self._stale = True
         self._settle(shares)
         self._holdings.start(job_id, end_s, shares)
+        self._licenses.start(job_id, end_s, licenses)
 
     def change_end(self, job_id: int, end_s: int) -> None:
         """The time limit of a running job was changed."""
         self._check_running(job_id)
         self._holdings.change_end(job_id, end_s)
+        self._licenses.change_end(job_id, end_s)
 
     def end_running(self, job_id: int) -> None:
         """The job holds nothing any more."""
         self._check_running(job_id)
         self._settle()
         shares = self._holdings.end(job_id)
+        self._licenses.end(job_id)
         for share in shares:
             for pool, _ in share.gres:
                 if not self._total[self._row_of[pool]].any():
@@ -134,8 +145,8 @@ class Columns:
 
     # Answers
 
-    def refusal(self, partition: str, shares: tuple[Share, ...]) -> Reason | None:
-        """Why these shares cannot be given as things are now; None: they can. For the applier, which has checked the job.
+    def refusal(self, partition: str, shares: tuple[Share, ...], licenses: GresCounts = ()) -> Reason | None:
+        """Why these shares and licences cannot be given as things are now; None: they can. For the applier, which has checked the job.
         Shares of one call name each node once."""
         self._settle()
         place = self._partitions.get(partition)
@@ -157,7 +168,7 @@ class Columns:
                 free = 0 if at is None else int(self._total[at, column] - self._holdings.held[at, column])
                 if asked > free:
                     return Reason("Resources", "waiting", pool, asked, free, (share.node,))
-        return None
+        return self._licenses.refusal(licenses)
 
     def view(self, seq: int, now_s: int) -> View:
         """A frozen copy. What has not changed since the last view is shared with it."""
@@ -176,6 +187,7 @@ class Columns:
             running=self._holdings.running(),
             pending=self._waiting.pending(),
             shapes=self._waiting.shapes(),
+            licenses=self._licenses.view(),
         )
 
     # Places

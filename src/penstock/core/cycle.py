@@ -15,6 +15,7 @@ import numpy as np
 from penstock.core.backfill import Backfill, Memory
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
 from penstock.core.priority import LONGEST_S, Queue
+from penstock.core.request import UNLIMITED_S, GresCounts
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
 
@@ -108,7 +109,7 @@ def cycle(
         shape = view.shapes[run.shape]
         if shape is None:
             raise ValueError(f"pending records refer to shape {run.shape}, which the view does not have")
-        batch = Batch(shape.request, shape.partitions, run.time_limit_s)
+        batch = Batch(shape.request, shape.partitions, run.time_limit_s, shape.time_min_s, shape.deadline_s)
         refusal = policy.refusal(batch)
         if refusal is None and policy.closed(batch):
             rows = queue.drop()
@@ -121,8 +122,10 @@ def cycle(
         if refusal is None:
             wanted = min(int(book.left[run.rows].sum()), budget.max_starts - len(book.starts))
             placed: list[Placed] = []
-            for site, placement, count in policy.start(batch, wanted):
-                placed.append(Placed(site.partition.name, placement.shares(view.nodes), count))
+            for fit in policy.start(batch, wanted):
+                limit_s = 0 if fit.time_limit_s >= min(run.time_limit_s, UNLIMITED_S) else fit.time_limit_s
+                shares = fit.placement.shares(view.nodes)
+                placed.append(Placed(fit.site.partition.name, shares, fit.elements, fit.site.licenses, limit_s))
                 if policy.cells - yielded >= budget.slice_cells:
                     yielded = policy.cells
                     yield policy.tests
@@ -162,11 +165,13 @@ def cycle(
 
 
 class Placed(NamedTuple):
-    """``elements`` elements with equal shares."""
+    """``elements`` elements with equal shares; see ``plan.Start``."""
 
     partition: str
     shares: tuple[Share, ...]
     elements: int
+    licenses: GresCounts
+    time_limit_s: int
 
 
 class Book:
@@ -197,7 +202,9 @@ class Book:
             reporter.started(job_id, count)
         owners = iter(np.repeat(job_ids, take).tolist())
         for item in placed:
-            self.starts += [Start(next(owners), item.partition, item.shares) for _ in range(item.elements)]
+            self.starts += [
+                Start(next(owners), item.partition, item.shares, item.licenses, item.time_limit_s) for _ in range(item.elements)
+            ]
         return int((self.left[rows] == 0).sum())
 
     def reserve(self, row: int, reservation: Reservation) -> None:

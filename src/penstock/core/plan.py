@@ -30,11 +30,14 @@ class Share(NamedTuple):
 
 class Start(NamedTuple):
     """Start one element of this job record now. An array record appears once for each element that starts; which
-    element indices these are is the caller's choice (lowest first, as Slurm). Equal shares are the same object."""
+    element indices these are is the caller's choice (lowest first, as Slurm). Equal shares are the same object.
+    ``licenses`` are held beside the shares; ``time_limit_s`` is the limit it gets where that is not the one it asked for, else 0."""
 
     job_id: int
     partition: str
     shares: tuple[Share, ...]
+    licenses: GresCounts = ()
+    time_limit_s: int = 0
 
 
 class Reservation(NamedTuple):
@@ -46,6 +49,7 @@ class Reservation(NamedTuple):
     start_s: int
     end_s: int
     shares: tuple[Share, ...]
+    licenses: GresCounts = ()
 
 
 @dataclass(frozen=True, slots=True)

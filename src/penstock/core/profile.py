@@ -127,8 +127,11 @@ class Profile:
         self.holds.insert(at, Hold(placement, start_s, end_s, left))
         self._rooms.clear()
 
-    def earliest(self, duration_s: int, attempt: Callable[[Int64], Found | None]) -> tuple[int, Found] | None:
-        """The first instant after now at which ``attempt(room)`` succeeds for the whole duration, and its result.
+    def earliest(
+        self, duration_s: int, attempt: Callable[[Int64], Found | None], also: Callable[[int], bool] | None = None
+    ) -> tuple[int, Found] | None:
+        """The first instant after now at which ``attempt(room)`` succeeds for the whole duration, and its result. ``also(instant)`` is a
+        further condition; like the room it may turn false at the begins of holds alone.
 
         Amounts only rise at ends, so only ends are tried. Up to the first hold and after the last one more is free at each
         later end, and halving finds the first success; between them at most MAX_PROBES ends are tried one after the other.
@@ -142,7 +145,8 @@ class Profile:
         def probe(at: int) -> Found | None:
             if at not in tried:
                 start_s = int(ends[at])
-                tried[at] = attempt(self.room(start_s, start_s + duration_s))
+                allowed = also is None or also(start_s)
+                tried[at] = attempt(self.room(start_s, start_s + duration_s)) if allowed else None
             return tried[at]
 
         def probe_without_holds(at: int) -> Found | None:

@@ -79,6 +79,7 @@ class PendingRecord:
     priority   higher first; ``order`` (submit order) lower first among equals; then lower job_id
     count      pending elements of an array record, 1 for a plain job
     startable  as many of them may start now (%limit); None: all
+    time_min_s, deadline_s  see ``view.Shape``
     """
 
     job_id: int
@@ -89,6 +90,8 @@ class PendingRecord:
     time_limit_s: int
     count: int = 1
     startable: int | None = None
+    time_min_s: int = 0
+    deadline_s: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 1:

@@ -44,6 +44,7 @@ class Request:
     constraint          features of the nodes, see ``spec.constraints``; "": any
     prefer              the same, in place of ``constraint`` where the job can start at once with it
     contiguous          nodes that are neighbours in the order of the nodes
+    licenses            (name, count) of the cluster's licences, sorted; with ``any_license`` one of the pairs is enough
     switches            most leaf domains of the topology (``--switches``); 0: any number
     segment             nodes that come together in a leaf domain (``--segment``); 0: no such wish
     level               level of the topology, one domain of which must hold the element; "": none
@@ -65,6 +66,8 @@ class Request:
     constraint: str = ""
     prefer: str = ""
     contiguous: bool = False
+    licenses: GresCounts = ()
+    any_license: bool = False
     switches: int = 0
     segment: int = 0
     level: str = ""
@@ -96,6 +99,7 @@ class Request:
             ("gres_per_node", self.gres_per_node),
             ("gres_per_task", self.gres_per_task),
             ("gres_total", self.gres_total),
+            ("licenses", self.licenses),
         ):
             check_gres_counts(f"Request.{name}", counts)
         seen: dict[str, int] = {}

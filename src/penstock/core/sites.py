@@ -1,8 +1,8 @@
 """Where a request may run: its sites in a partition, in the order in which they are tried.
 
-Most requests have one site. A matching OR (``[a|b]``) has one for each choice, and ``--prefer`` puts a *soft* site before them: its
-features stand in for those of ``--constraint`` as long as the job can start at once, and it never waits for them (sbatch.1). Whatever
-makes a difference between sites is in the site, so that everything behind it looks at one site at a time.
+Most requests have one site. A matching OR (``[a|b]``) has one for each choice, so has an OR of licences, and ``--prefer`` puts a *soft*
+site before them: its features stand in for those of ``--constraint`` as long as the job can start at once, and it never waits for them
+(sbatch.1). Whatever makes a difference between sites is in the site, so that everything behind it looks at one site at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.plan import Reason
-from penstock.core.request import Request, parsed
+from penstock.core.request import GresCounts, Request, parsed
 from penstock.core.resources import UNBOUNDED, Demand, resolve
 from penstock.core.topology import Bounds, bounds_of
 from penstock.core.view import Bool, Int64, Nodes, Partition
@@ -39,6 +39,7 @@ class Site:
     groups     what the counts of a constraint ask for
     soft       whether it is only preferred: worth a start, not worth a wait
     number     its place among the sites of its request in its partition
+    licenses   (name, count) that the element holds
     bounds     what it may use of the partition's topology; None: all nodes are alike near
     """
 
@@ -51,6 +52,7 @@ class Site:
     groups: tuple[Group, ...] = ()
     soft: bool = False
     number: int = 0
+    licenses: GresCounts = ()
     bounds: Bounds | None = None
 
     @property
@@ -115,6 +117,7 @@ def locate(nodes: Nodes, partition: Partition, request: Request) -> tuple[Site, 
             open_[nodes.index_of[name]] = False
     required = np.array(sorted({nodes.index_of[name]: None for name in request.required_nodes if name in nodes.index_of}), np.int64)
     nodes_max = min(request.nodes_max or UNBOUNDED, partition.max_nodes or UNBOUNDED)
+    bundles = [(pair,) for pair in request.licenses] if request.any_license else [request.licenses]
     sites: list[Site] = []
     refusal: Reason | None = None
     preferred = [(way, True) for way in ways(nodes, request.prefer)] if request.prefer else []
@@ -126,7 +129,9 @@ def locate(nodes: Nodes, partition: Partition, request: Request) -> tuple[Site, 
         elif not soft and not anywhere.any() and open_.any():
             refusal = refusal or Reason("BadConstraints", "impossible", "features", names=(request.constraint,))
         else:
-            sites.append(Site(demand, partition, anywhere & nodes.up, anywhere, required, nodes_max, way.groups, soft, len(sites), bounds))
+            for licenses in bundles:
+                common = (demand, partition, anywhere & nodes.up, anywhere, required, nodes_max, way.groups)
+                sites.append(Site(*common, soft, len(sites), licenses, bounds))
     if not any(not site.soft for site in sites):
         return refusal or Reason("BadConstraints", "impossible", "features", names=(request.constraint,))
     return tuple(sites)

@@ -106,11 +106,33 @@ class Running:
         return len(self.job_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Licenses:
+    """Columns over the licences of the cluster, by name; ``running`` has the licence's column as its node and one row of amounts."""
+
+    names: tuple[str, ...]
+    total: Int64
+    free: Int64
+    running: Running
+
+
+def _no_licenses() -> Licenses:
+    nothing: Int64 = np.empty(0, np.int64)
+    running = Running(nothing, nothing, np.empty(0, np.int32), np.empty((1, 0), np.int64))
+    return Licenses((), nothing, nothing, running)
+
+
+NO_LICENSES = _no_licenses()
+
+
 class Shape(NamedTuple):
-    """What equal pending records have in common, whatever their time limits. ``partitions`` are tried in this order."""
+    """What equal pending records have in common, whatever their time limits. ``partitions`` are tried in this order. ``time_min_s``: the
+    limit may be lowered to it; ``deadline_s``: to be over by then (epoch). 0: not so."""
 
     request: Request
     partitions: tuple[str, ...]
+    time_min_s: int = 0
+    deadline_s: int = 0
 
 
 class Batch(NamedTuple):
@@ -119,6 +141,8 @@ class Batch(NamedTuple):
     request: Request
     partitions: tuple[str, ...]
     time_limit_s: int
+    time_min_s: int = 0
+    deadline_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +175,4 @@ class View:
     running: Running
     pending: Pending
     shapes: tuple[Shape | None, ...]
+    licenses: Licenses = NO_LICENSES

@@ -47,7 +47,7 @@ class Waiting:
             self.remove(record.job_id)
             old = None
         startable = record.count if record.startable is None else record.startable
-        shape = self._enter(Shape(record.request, record.partitions))
+        shape = self._enter(Shape(record.request, record.partitions, record.time_min_s, record.deadline_s))
         if old is not None:
             slot = self._slot_of[record.job_id]
             self._leave(int(self._slots[SHAPE, slot]))
