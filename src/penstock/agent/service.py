@@ -62,7 +62,7 @@ from penstock.agent.shepherd.protocol import (
     decode_from_shepherd,
     encode,
 )
-from penstock.agent.supervisor import Supervisor
+from penstock.agent.supervisor import Supervisor, office_held
 from penstock.config.folder import ClusterFolder
 from penstock.wire import messages
 from penstock.wire.messages import Deframer, frame
@@ -174,7 +174,9 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(INSPECTORS, thread_name_prefix="inspect")
         self._stop = asyncio.Event()
-        self._supervisor = Supervisor(ClusterFolder(cluster_dir), facts.node)
+        self._folder = ClusterFolder(cluster_dir)
+        self._supervisor = Supervisor(self._folder, facts.node)
+        self._commands = Supervisor(self._folder, facts.node, role="commands")
         self._carry_out = {
             Connect: lambda command: self._begin(self._connect()),
             CloseController: lambda command: self._controller.transport.abort() if self._controller is not None else None,
@@ -237,6 +239,7 @@ class Service:
         while True:
             self.handle(Tick())
             self._supervisor.tick(self.machine.connected, time.monotonic())
+            self._commands.tick(office_held(self._folder, "commands"), time.monotonic())
             if self._launcher_process is not None and self._launcher_process.poll() is not None:
                 self._launcher_process = None
             await asyncio.sleep(TICK_MS / 1000)

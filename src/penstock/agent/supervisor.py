@@ -1,12 +1,12 @@
-"""The agent starts a controller that exited again: on the controller's own machine, for a cluster that `penstock up` wants to be up.
+"""The agent starts a controller or a command host that exited again: on its own machine, for a cluster that `penstock up` wants to be up.
 
 Guarantees: nothing is started unless DIR/wanted says that the cluster is to be up (`penstock up` writes it, `penstock down` removes it
-first of all), nor while somebody holds the controller's lock; of several agents on the machine one supervises at a time (a lock). The
+first of all), nor while somebody holds its lock; of several agents on the machine one supervises at a time (a lock). The
 pause before each start doubles from RESTART_FIRST_S to RESTART_LAST_S; after RESTARTS_MAX starts in a row nothing more is tried until the
 cluster is started again: a controller that cannot live needs a person, and `penstock status` says so.
 
-Assumes that a controller takes its lock before it does anything else, and that one which was started here looks at DIR/wanted once it can
-be found by its title: so none outlives a `penstock down` that came meanwhile.
+Assumes that either takes its lock, with its pid in it, before it does anything else, and that one which was started here looks at
+DIR/wanted once it can be found by its title: so none outlives a `penstock down` that came meanwhile.
 
 Prior art: the restart limits of init systems (systemd's StartLimitBurst); here the limit counts starts that did not last.
 """
@@ -34,11 +34,14 @@ log = logging.getLogger("penstock.agent")
 
 
 class Supervisor:
-    """Told at every tick whether the controller is connected. `spawn` starts one and is replaced in tests."""
+    """Of one `role`, "controller" or "commands". Told at every tick whether it is there. `spawn` starts one and is replaced in tests."""
 
-    def __init__(self, folder: ClusterFolder, node: str, spawn: Callable[[], subprocess.Popen[bytes]] | None = None) -> None:
+    def __init__(
+        self, folder: ClusterFolder, node: str, spawn: Callable[[], subprocess.Popen[bytes]] | None = None, role: str = "controller"
+    ) -> None:
         self._folder = folder
         self._node = node
+        self._role = role
         self._spawn = spawn or self._start
         self._lock = -1
         self._child: subprocess.Popen[bytes] | None = None
@@ -48,9 +51,9 @@ class Supervisor:
         self._began_s = -RESTART_LAST_S
         self._gave_up = False
 
-    def tick(self, connected: bool, now_s: float) -> None:
+    def tick(self, there: bool, now_s: float) -> None:
         """`now_s` is any clock that does not go back."""
-        if connected:
+        if there:
             self._absent_s = None
             if self._present_s is None:
                 self._present_s = now_s
@@ -71,12 +74,12 @@ class Supervisor:
             return False
         if self._child is not None and self._child.poll() is None:
             return False  # it is still loading, or hangs: it holds the office
-        return not office_held(self._folder)
+        return not office_held(self._folder, self._role)
 
     def _take_lock(self) -> bool:
         """Be the one that supervises, until this agent ends."""
         if self._lock < 0:
-            lock = os.open(f"{self._folder.path}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(f"{self._folder.path}/{self._role}.supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -92,23 +95,28 @@ class Supervisor:
         count = before.restarts if before is not None else 0
         if self._starts >= RESTARTS_MAX:
             self._gave_up = True
-            text = f"the controller {how} and was started {RESTARTS_MAX} times in a row: no more, see {self._folder.log}/controller.log"
+            text = f"the {self._role} process {how} and was started {RESTARTS_MAX} times in a row: no more, see {self._folder.log}"
             log.critical("%s; then `penstock up --dir %s`", text, self._folder.path)
-            self._folder.note_supervision(Supervision(self._node, count, time.time_ns() // 1_000_000, gave_up=True))
+            self._note(Supervision(self._node, count, time.time_ns() // 1_000_000, gave_up=True))
             return
         self._starts += 1
         self._began_s = now_s
-        log.warning("the controller %s: starting one (%d of at most %d in a row)", how, self._starts, RESTARTS_MAX)
-        self._folder.note_supervision(Supervision(self._node, count + 1, time.time_ns() // 1_000_000))
+        log.warning("the %s process %s: starting one (%d of at most %d in a row)", self._role, how, self._starts, RESTARTS_MAX)
+        self._note(Supervision(self._node, count + 1, time.time_ns() // 1_000_000))
         try:
             self._child = self._spawn()
         except OSError as error:
-            log.error("no controller could be started: %s", error)
+            log.error("no %s process could be started: %s", self._role, error)
+
+    def _note(self, supervision: Supervision) -> None:
+        """`penstock status` shows what was done for the controller; without a command host commands are slower, no more."""
+        if self._role == "controller":
+            self._folder.note_supervision(supervision)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with open(f"{self._folder.log}/controller.err", "wb") as output:
+        with open(f"{self._folder.log}/{self._role}.err", "wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "penstock", "controller", "--dir", self._folder.path, "--supervised"],
+                [sys.executable, "-m", "penstock", self._role, "--dir", self._folder.path, "--supervised"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -117,10 +125,10 @@ class Supervisor:
             )
 
 
-def office_held(folder: ClusterFolder) -> bool:
-    """Does a process hold the controller's lock? Read from the kernel's list: trying the lock could push a controller out that begins."""
+def office_held(folder: ClusterFolder, role: str = "controller") -> bool:
+    """Does a process hold the lock of this role? Read from the kernel's list: trying the lock could push a controller out that begins."""
     try:
-        with open(f"{folder.path}/controller.lock", encoding="ascii") as file:
+        with open(f"{folder.path}/{role}.lock", encoding="ascii") as file:
             owner, inode = file.read().strip(), str(os.fstat(file.fileno()).st_ino)
         with open("/proc/locks", encoding="ascii") as file:
             locks = [line.split() for line in file if "->" not in line]

@@ -396,9 +396,10 @@ def _load() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`penstock commands --dir DIR`: serves until it is ended; 0 at once if another host serves this folder, 1 if it cannot."""
-    if argv[:1] != ["--dir"] or len(argv) != 2:
-        print("usage: penstock commands --dir DIR", file=sys.stderr)
+    """`penstock commands --dir DIR [--supervised]`: serves until it is ended; 0 at once if another host serves this folder, 1 if it
+    cannot. A supervised one, which an agent starts after its predecessor exited, runs only while the cluster is to be up."""
+    if argv[:1] != ["--dir"] or len(argv) < 2 or argv[2:] not in ([], ["--supervised"]):
+        print("usage: penstock commands --dir DIR [--supervised]", file=sys.stderr)
         return 2
     folder = os.path.abspath(argv[1])
     try:
@@ -412,7 +413,11 @@ def main(argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
+    os.ftruncate(lock, 0)
+    os.write(lock, b"%d\n" % os.getpid())
     setproctitle(f"penstock commands --dir {folder}")
+    if argv[2:] and not os.path.exists(f"{folder}/wanted"):  # looked at under the title that `penstock down` searches for
+        return 0
     os.chdir("/")
     _load()
     Host(f"{runtime}/commands.sock", lock).serve()
