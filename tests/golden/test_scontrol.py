@@ -70,7 +70,7 @@ def test_each_job_is_a_request_of_its_own(cluster, capfdbinary, monkeypatch):
         (("hold",), ["too few arguments for keyword:hold"]),
         (("show",), ["too few arguments for keyword:show"]),
         (("show", "foo"), ["invalid entity:foo for keyword:show"]),
-        (("re", "1"), ["scontrol: error: re is ambiguous: release, requeue, requeuehold, resume, reboot, reconfigure"]),
+        (("re", "1"), ["scontrol: error: re is ambiguous: reconfigure, release, requeue, requeuehold, resume, reboot"]),
         (
             ("top", "2"),
             [f"scontrol: error: top {NOT_HERE} (use scontrol update JobId=... Nice=... or Priority=...)"],

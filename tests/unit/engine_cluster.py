@@ -87,6 +87,9 @@ class EngineCluster:
     def mail(self, user: str, subject: str) -> None:
         self.mails.append((user, subject))
 
+    def reread(self, running: ClusterConfig) -> tuple[ClusterConfig, list[str]]:
+        return self.config, ["a line"]
+
     # --- what tests do ---
 
     def crash(self, keep_in_flight: bool = False) -> None:

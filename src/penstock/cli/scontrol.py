@@ -98,7 +98,6 @@ ABSENT_KEYWORDS = {
     "pidinfo": "not in this version",
     "power": "nodes are not powered by the cluster",
     "reboot": "nodes are not rebooted",
-    "reconfigure": "call penstock up again to read a changed configuration",
     "schedloglevel": "not in this version",
     "setdebug": "not in this version",
     "setdebugflags": "not in this version",
@@ -446,11 +445,23 @@ def _wait_job(given: Options, words: list[str]) -> int:
         time.sleep(WAIT_STEP_S)
 
 
+def _reconfigure(given: Options, words: list[str]) -> int:
+    """The files again. What cannot change while the cluster runs is said on standard error, and is no failure."""
+    try:
+        text = lite.request({"op": "reconfigure", "id": lite.new_id()})
+    except lite.Refused as error:
+        return _say(given, *error.detail.splitlines(), f"slurm_reconfigure error: {error.text}")
+    if text and "quiet" not in given:
+        complain(*[f"{PROGRAM}: warning: {line}" for line in text.splitlines()])
+    return 0
+
+
 COMMANDS: dict[str, tuple[int, int | None, Callable[[Options, list[str]], int]]] = {
     "errnumstr": (1, 1, _errnumstr),
     "hold": (1, None, _each_job("hold", "slurm_suspend error", user_hold=False)),
     "holdu": (1, None, _each_job("hold", "slurm_suspend error", user_hold=True)),
     "ping": (0, 0, _ping),
+    "reconfigure": (0, 0, _reconfigure),
     "release": (1, None, _each_job("release", "slurm_suspend error")),
     "requeue": (1, None, _each_job("requeue", "")),
     "requeuehold": (1, None, _each_job("requeue_hold", "")),

@@ -18,11 +18,11 @@ import time
 import msgspec
 
 from penstock.cluster.processes import find, stop
-from penstock.config.cluster import warning_lines
+from penstock.config.cluster import gpus_of, own_nodes, warning_lines
 from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, FolderError, NodeSpec
 from penstock.config.reader import read
 from penstock.spec.errors import SpecError
-from penstock.spec.gres import parse_gpus, parse_node_gres
+from penstock.spec.gres import parse_gpus
 from penstock.spec.quantities import parse_memory
 from penstock.wire import lite
 
@@ -112,18 +112,15 @@ def _gpus(text: str) -> str:
 
 
 def _from_slurm_conf(folder: ClusterFolder) -> ClusterFile:
-    """The nodes of slurm.conf that are this machine: NodeHostname is its name or localhost."""
+    """The nodes of slurm.conf that are this machine."""
     config = read(folder.slurm_conf)
-    here = (socket.gethostname(), socket.gethostname().partition(".")[0], "localhost")
-    nodes = []
-    for node in config.nodes:
-        if node.hostname not in here:
-            continue
-        gpus = [item for item in parse_node_gres(node.gres) if item.name == "gpu"] if node.gres else []
-        text = ",".join(f"{item.type or 'sim'}:{item.count}" for item in gpus)
-        nodes.append(NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), text))
+    nodes = [
+        NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), gpus_of(node))
+        for node in own_nodes(config)
+    ]
     if not nodes:
-        raise FolderError(f"{folder.slurm_conf}: no NodeName line has NodeHostname={here[1]} (this machine) or localhost")
+        host = socket.gethostname().partition(".")[0]
+        raise FolderError(f"{folder.slurm_conf}: no NodeName line has NodeHostname={host} (this machine) or localhost")
     for line in warning_lines(config):
         print(f"penstock: warning: {line}", file=sys.stderr)
     return ClusterFile(name=str(config.parameters["ClusterName"] or "penstock"), nodes=tuple(nodes))

@@ -6,8 +6,11 @@ set). `engine_settings` gives the values under the names of the engine's own con
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 
+from penstock.spec.gres import parse_node_gres
 from penstock.spec.parameters import Value
 
 
@@ -113,6 +116,8 @@ NUMBERS = {
     "return_to_service": "ReturnToService",
 }
 SWITCHES = {"job_requeue": "JobRequeue", "job_file_append": "JobFileAppend"}
+ENGINE_FIELDS = {name: field for field, name in (NUMBERS | SWITCHES).items()} | {"ClusterName": "cluster_name", "MailProg": "mail_prog"}
+"""Slurm's name of a parameter to the engine's field."""
 
 
 def engine_settings(config: SlurmConfig) -> dict[str, object]:
@@ -146,6 +151,18 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "allow_groups": partition.allow_groups,
         "allow_accounts": partition.allow_accounts,
     }
+
+
+def own_nodes(config: SlurmConfig) -> list[NodeConfig]:
+    """The nodes that are this machine: NodeHostname is its name or localhost."""
+    here = (socket.gethostname(), socket.gethostname().partition(".")[0], "localhost")
+    return [node for node in config.nodes if node.hostname in here]
+
+
+def gpus_of(node: NodeConfig) -> str:
+    """The GPUs that an agent simulates for this node: `TYPE:N`, several by commas."""
+    gpus = [item for item in parse_node_gres(node.gres) if item.name == "gpu"] if node.gres else []
+    return ",".join(f"{item.type or 'sim'}:{item.count}" for item in gpus)
 
 
 def warning_lines(config: SlurmConfig) -> list[str]:

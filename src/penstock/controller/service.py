@@ -21,18 +21,20 @@ from itertools import islice
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from penstock.config.folder import ClusterFolder
+from penstock.config.folder import ClusterFolder, FolderError
 from penstock.controller.agents import AgentDoor
 from penstock.controller.clients import Client, Gateway
 from penstock.controller.committer import FATAL_EXIT, Committer
-from penstock.controller.configuration import read_config
+from penstock.controller.configuration import read_config, reread
 from penstock.controller.mail import send_mail
 from penstock.controller.reading import Reading
 from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
 from penstock.engine.reactor import BrokenEvent, Reactor
 from penstock.engine.rows import decode_job, load
-from penstock.spec.errors import SlurmError
+from penstock.engine.state import ClusterConfig
+from penstock.spec import errors as err
+from penstock.spec.errors import SlurmError, SpecError
 from penstock.store.base import Batch, JobQuery, StoreError
 from penstock.store.sqlite import SqliteStore
 from penstock.wire.messages import Hello, ToAgent, ToController
@@ -113,6 +115,17 @@ class Service:
 
     def mail(self, user: str, subject: str) -> None:
         send_mail(self.reactor.state.config.mail_prog, user, subject)
+
+    def reread(self, running: ClusterConfig) -> tuple[ClusterConfig, list[str]]:
+        try:
+            config, lines = reread(self._folder, running)
+        except (SpecError, FolderError, OSError) as error:
+            log.error("the configuration is refused, the running one stays: %s", error)
+            raise SlurmError(err.ESLURM_INTERNAL, "The configuration is refused, the running one stays", str(error)) from error
+        for line in lines:
+            log.warning("reconfigured, but %s", line)
+        log.info("the configuration was read again")
+        return config, lines
 
     # --- what comes in ---
 

@@ -24,7 +24,7 @@ from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
-from penstock.engine.state import CANCELLED, PENDING, ClusterConfig, Job, State
+from penstock.engine.state import CANCELLED, PENDING, ClusterConfig, Job, State, configured_node
 from penstock.spec import arrays
 from penstock.spec.dependency import parse
 from penstock.store.base import Batch
@@ -58,6 +58,10 @@ class World(Protocol):
 
     def mail(self, user: str, subject: str) -> None:
         """Through the configured MailProg."""
+
+    def reread(self, running: ClusterConfig) -> tuple[ClusterConfig, list[str]]:
+        """The configuration as it is to be now, and a line for each thing that cannot change while the cluster runs; SlurmError for a
+        file that is wrong."""
 
 
 class BrokenEvent(AssertionError):
@@ -104,7 +108,7 @@ class Reactor:
         now_ms = self.now(now_ms)
         state = self.state
         if config != state.config or state.seq == 0:
-            self.propose(e.Configured(now_ms, config))
+            self.configure(config, now_ms)
         self.propose(e.EpochBegun(now_ms, max(state.counters.epoch, past_epoch) + 1))
         for node in list(state.nodes.values()):
             if node.responding:
@@ -114,6 +118,22 @@ class Reactor:
         for job in state.jobs.values():
             if job.spec.interactive and job.state == PENDING:
                 self.orphaned(job.id, now_ms)
+
+    def configure(self, config: ClusterConfig, now_ms: int) -> None:
+        """Bring a configuration into force. Nodes get the features and weights that it gives anew; what an administrator set for others
+        stays."""
+        before = self.state.config
+        self.propose(e.Configured(now_ms, config))
+        for node in list(self.state.nodes.values()):
+            features, weight = configured_node(config, node.name)
+            changes: dict[str, object] = {}
+            if (features, weight) != configured_node(before, node.name):
+                if features != node.features:
+                    changes["features"] = features
+                if weight != node.weight:
+                    changes["weight"] = weight
+            if changes:
+                self.propose(e.NodeChanged(now_ms, node.name, **changes))  # type: ignore[arg-type]
 
     # --- events ---
 

@@ -455,6 +455,26 @@ class Requests:
             self._propose_all(c.update_node(state, name, call.caller, list(call.fields["keys"]), call.now_ms))
         self.done(call)
 
+    def reconfigure(self, call: Call) -> None:
+        """scontrol reconfigure: the files again, as a difference. Everything comes into force in one commit, or nothing does. The answer
+        has a line for each thing that cannot change while the cluster runs."""
+        reactor = self._reactor
+        running = reactor.state.config
+        if call.caller.uid not in (0, running.single_user):
+            raise SlurmError(err.ESLURM_ACCESS_DENIED)
+        config, lines = reactor.world.reread(running)
+        left = [partition.name for partition in config.partitions]
+        for name in [partition.name for partition in running.partitions if partition.name not in left]:
+            held = sum(1 for job in reactor.state.jobs.values() if not job.finished and name in (job.partition, *job.spec.partitions))
+            if held:
+                detail = (
+                    f"partition {name} is no longer there, but {held} jobs run or wait in it: end or move them first; nothing was changed"
+                )
+                raise SlurmError(err.ESLURM_PARTITION_IN_USE, detail=detail)
+        if config != running:
+            reactor.configure(config, call.now_ms)
+        self.done(call, "\n".join(lines).encode("utf-8", "surrogateescape"))
+
 
 def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple[bytes, bytes]:
     """(digest, content), both empty for empty content; SlurmError over the bound."""
@@ -491,4 +511,5 @@ OPERATIONS: dict[str, Callable[[Requests, Call], None]] = {
     "resume": Requests.resume,
     "update_job": Requests.update_job,
     "update_node": Requests.update_node,
+    "reconfigure": Requests.reconfigure,
 }

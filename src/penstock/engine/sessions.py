@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.engine import events as e
 from penstock.engine.commands import SIGTERM, may_requeue
 from penstock.engine.effects import assign
-from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step
+from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step, configured_node
 from penstock.wire import messages as m
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class NodeSessions:
         config = state.config
         before = state.nodes.get(hello.node)
         rebooted = before is not None and before.boot_id != hello.boot_id
+        features, weight = configured_node(config, hello.node)
+        if before is not None and before.registered:  # it keeps what an administrator has set meanwhile
+            features, weight = before.features, before.weight
         reactor.propose(
             e.NodeRegistered(
                 now_ms,
@@ -51,8 +54,8 @@ class NodeSessions:
                 hello.cpus,
                 hello.memory_mib,
                 hello.gpus,
-                config.node_features.get(hello.node, ()),
-                config.node_weights.get(hello.node, 1),
+                features,
+                weight,
                 hello.tmp_disk_mib,
                 hello.boot_id,
                 hello.boot_ms,

@@ -323,6 +323,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Every parameter in Slurm's spelling, for `scontrol show config`."""
 
 
+def configured_node(config: ClusterConfig, name: str) -> tuple[tuple[str, ...], int]:
+    """(features, weight) that the configuration gives a node."""
+    return config.node_features.get(name, ()), config.node_weights.get(name, 1)
+
+
 class Signal(msgspec.Struct, omit_defaults=True, gc=False):
     """A signal that has not been confirmed by every node it is meant for: an undelivered effect."""
 
