@@ -24,6 +24,10 @@ def main(argv: list[str] | None = None) -> int:
         from penstock.agent.launcher import main as launcher
 
         return launcher(argv[1:])
+    if argv[:2] == ["sim", "replay"]:
+        from penstock.sim.replay import main as replay
+
+        return replay(argv[2:])
     if argv[:1] == ["commands"]:
         from penstock.cli.host import main as commands
 
@@ -57,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     why = verbs.add_parser("why", parents=[place], help="why a job waits, when it will start, what would start sooner")
     why.add_argument("job", metavar="JOB", help="a job id: 12, or 12_3 for an array element")
     why.add_argument("--json", action="store_true")
+    snapshot = verbs.add_parser("snapshot", parents=[place], help="the planner's whole input into a file, for `penstock sim replay FILE`")
+    snapshot.add_argument("file", metavar="FILE", help="where to; compressed if it ends in .gz")
     return parser
 
 
@@ -84,6 +90,10 @@ def _administer(argv: list[str]) -> int:
             return (
                 archive.backup(folder, options.file) if options.verb == "backup" else archive.restore(folder, options.file, options.force)
             )
+        if options.verb == "snapshot":
+            from penstock.cli import snapshot
+
+            return snapshot.main(options.file, folder.path if options.dir else "")
         if options.verb == "why":
             from penstock.cli import why
 

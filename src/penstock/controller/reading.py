@@ -17,9 +17,11 @@ from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
 from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.controller.views.why import why
+from penstock.core.cycle import Budget, cycle
 from penstock.core.outlook import forecast
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
+from penstock.engine.snapshot import pieces
 from penstock.engine.step_requests import QUERIES_PER_ASK
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
@@ -46,6 +48,7 @@ class Reading:
             "batch_script": self._batch_script,
             "status": self._status,
             "why": self._why,
+            "snapshot": self._snapshot,
         }
 
     def knows(self, op: str) -> bool:
@@ -85,6 +88,18 @@ class Reading:
 
     def _why(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return why(self._reactor.state, self._reactor.indexes, fields, self._accounts)
+
+    def _snapshot(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        """The planner's input as it is now, and the plan of a pass over it, which is not carried out."""
+        view = self._reactor.indexes.columns.view(self._reactor.state.seq, self._reactor.indexes.clock_ms // 1000)
+        work, budget = cycle(view), Budget()
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                yield from pieces(budget, view, done.value)
+                return
+            yield PAUSE
 
     def _foresee(self) -> Iterator[bytes]:
         """Brings the expected starts up to date, in slices, before a view that shows them (squeue --start)."""

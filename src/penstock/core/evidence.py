@@ -12,7 +12,8 @@ topology), the blocker says so without a number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -100,13 +101,13 @@ def _waiting(
     """What only time can mend: nodes that are down, amounts that others hold, room that is kept."""
     nodes, name, free = view.nodes, site.partition.name, policy.profile.free
     short = False
-    for reason in blockers(nodes, site, nodes.total, site.mask, BUSY):
+    for reason in map(partial(_by_features, nodes.index_of), blockers(nodes, site, nodes.total, site.mask, BUSY)):
         short = True
         word = "ReqNodeNotAvail" if len(site.required) and not nodes.up[site.required].all() else reason.word
         yield Blocker(Reason(word, reason.tier, "nodes that are up", reason.asked, reason.most), name, down=unavailable(nodes, site))
     if short:
         return
-    for reason in blockers(nodes, site, free, site.mask, BUSY):
+    for reason in map(partial(_by_features, nodes.index_of), blockers(nodes, site, free, site.mask, BUSY)):
         short = True
         yield _held(view, site, reason, free, start)
     if short:
@@ -122,6 +123,13 @@ def _waiting(
         return
     fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1))
     yield Blocker(Reason(*(KEPT if fits_alone else BUSY), TOGETHER, names=kept_for if fits_alone else ()), name)
+
+
+def _by_features(index_of: Mapping[str, int], reason: Reason) -> Reason:
+    """Names that are no nodes are groups of features."""
+    if reason.what == "nodes" and any(name not in index_of for name in reason.names):
+        return replace(reason, what="nodes with features")
+    return reason
 
 
 def _starts_now(view: View, policy: Backfill, batch: Batch) -> bool:

@@ -3,10 +3,11 @@
 ``outlook`` is the answer of ``sbatch --test-only``: as Slurm's, it looks at running jobs and their time limits and not at those that
 wait: it is when the job could start if it were first.
 
-``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start keep it; behind them every other waiting job
-gets, in the order of the queue, the earliest start that delays none before it (conservative backfill in the plan's own profile). Nothing
-is promised to these: a job may start earlier where one ends before its limit or backfill finds a hole, and later where a job of higher
-priority arrives. Bounds: RECORDS_MAX records and TESTS_MAX placement attempts; what lies behind them gets no start.
+``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start come first and start no later; behind them
+every other waiting job gets, in the order of the queue, the earliest start that delays none before it (conservative backfill in the
+plan's own profile). Nothing is promised to these: a job may start earlier where one ends before its limit or backfill finds a hole, and
+later where a job of higher priority arrives. Bounds: RECORDS_MAX records and TESTS_MAX placement attempts; what lies behind them gets no
+start.
 """
 
 from __future__ import annotations

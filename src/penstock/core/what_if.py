@@ -44,11 +44,12 @@ RESTRICTIONS = (
 
 
 class Change(NamedTuple):
-    """One option, what it would be (empty: left out), and the start that the planner computed for the job with it."""
+    """One option, what it would be (empty: left out), the start that the planner computed for the job with it, and that job."""
 
     option: str
     value: str
     start: Reservation
+    batch: Batch
 
 
 class Amount(NamedTuple):
@@ -112,7 +113,7 @@ class Asking:
         yield self.probes
         if start is None or (self._start_s is not None and start.start_s > self._start_s - GAIN_LEAST_S):
             return []
-        return [Change(option, value, start)]
+        return [Change(option, value, start, batch)]
 
     def lower(self, batch: Batch, amount: Amount) -> Generator[int, None, list[Change]]:
         """The most of an amount that starts now; else the most that ever starts where the job as it is never does, else a half of it, if
@@ -140,7 +141,10 @@ class Asking:
                 high = middle - 1
             else:
                 low, best = middle, start
-        return None if best is None else Change(amount.option, amount.text(low * amount.unit), best)
+        if best is None:
+            return None
+        value = low * amount.unit
+        return Change(amount.option, amount.text(value), best, batch._replace(request=amount.to(value)))
 
     def shorten(self, batch: Batch, question: Question) -> Generator[int, None, list[Change]]:
         """The longest time limit that ends before a promised start, or that a partition allows, and so starts now; else the longest that
@@ -159,7 +163,7 @@ class Asking:
             else:
                 low, best = middle + 1, start
         if best is not None:
-            return [Change("--time", duration(limits[low - 1]), best)]
+            return [Change("--time", duration(limits[low - 1]), best, batch._replace(time_limit_s=limits[low - 1]))]
         less_s = max(allowed, default=batch.time_limit_s // 2 // MINUTE_S * MINUTE_S)
         if not less_s:
             return []

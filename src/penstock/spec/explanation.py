@@ -54,12 +54,18 @@ def sentence(blocker: Fact) -> str:
     if what == "nodes that are up":
         return f"{count(asked, 'node')} needed, {_only(most)} of those it may use {'is' if most == 1 else 'are'} up"
     impossible = blocker["tier"] == "impossible"
+    there = "exist" if impossible else "would be left" if word == "Priority" else "free"
+    if what == "topology":
+        near = f"in one {names}" if names else "near each other"
+        return f"{count(asked, 'node')} {near} needed, {_only(most)} {there} there" if asked else f"there is no topology level {names}"
+    if what in ("contiguous nodes", "nodes with features"):
+        kind = f"nodes with {names}" if names else "neighbouring nodes"
+        return f"{asked} {kind} needed, {_only(most)} {there}{'' if names else ' side by side'}"
     if what == "nodes" and names:
         return f"of the nodes it names, these do not suit it{'' if impossible else ' now'}: {names}"
     if what in ("nodes", "idle nodes"):
         kind = "idle node" if what == "idle nodes" else "node"
         scarce = f" with enough {unit(str(blocker['resource']))}" if blocker["resource"] not in ("", what) else ""
-        there = "exist" if impossible else "would be left" if word == "Priority" else "free"
         return f"{count(asked, kind)}{scarce} needed, {_only(most)} {there}{_kept(word, names)}"
     if what == "tasks":
         return f"{count(asked, 'task')} asked, the nodes {'' if impossible else 'that are free '}hold {most}{_kept(word, names)}"
@@ -97,12 +103,14 @@ def render(document: Fact) -> str:
 
 
 def _head(document: Fact) -> list[str]:
-    first = f"job {document['job']} ({document['name']}) of {document['user']}: {document['state']}"
+    whose = (f" ({document['name']})" if document["name"] else "") + (f" of {document['user']}" if document["user"] else "")
+    first = f"job {document['job']}{whose}: {document['state']}"
     lines = _wrap("", f"{first}, partition {document['partition']}", 0)
     lines += _wrap("", f"asks for {document['asks']}", 0)
     begun, ended = document["start_s"], document["end_s"]
     if document["state"] == "PENDING":
-        return [*lines, *_wrap("", f"submitted {format_time(_number(document['submit_s']))}", 0)]
+        submit_s = _number(document["submit_s"])
+        return [*lines, *(_wrap("", f"submitted {format_time(submit_s)}", 0) if submit_s else ())]
     if not begun:
         return [*lines, *_wrap("", f"ended {format_time(_number(ended))}, before it could start", 0)]
     place = f"started {format_time(_number(begun))} on {document['nodes']}"

@@ -1,0 +1,141 @@
+"""`penstock sim replay FILE`: the planner's pass again, from a snapshot of a live controller, without a cluster.
+
+Prints what the plan starts, reserves and lets wait, whether it is the plan that the controller made, and the explanation of one job
+(`--job`, by default the first that waits). Exit status: 0 the same plan, 1 another one or a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections import Counter
+from collections.abc import Generator
+from typing import TypeVar
+
+import numpy as np
+
+from penstock.core.cycle import plan_now
+from penstock.core.explain import explain
+from penstock.core.plan import Plan
+from penstock.core.view import Batch, View
+from penstock.engine.snapshot import FILE_BYTES_MAX, Snapshot, SnapshotError, read, same_plan
+from penstock.engine.why import Document, planner_part
+from penstock.spec import hostlist
+from penstock.spec.explanation import render
+from penstock.spec.times import format_duration, format_time
+
+SHOWN_MAX = 20
+"""Starts and reservations that are printed; the rest is counted."""
+T = TypeVar("T")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="penstock sim replay", description="Plan again what a snapshot holds, and explain a job of it.")
+    parser.add_argument("file", metavar="FILE", help="what `penstock snapshot` wrote")
+    parser.add_argument("--job", type=int, metavar="ID", help="explain this waiting job (default: the first one)")
+    parser.add_argument("--json", action="store_true", help="the plan and the explanation as one document")
+    options = parser.parse_args(argv)
+    try:
+        snapshot = load(options.file)
+        plan = plan_now(snapshot.view, snapshot.budget)
+        same = same_plan(plan, snapshot.plan)
+        document = explanation(snapshot, options.job)
+    except (OSError, SnapshotError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        print(f"penstock sim replay: error: {options.file}: {reason}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({"same_plan": same, "plan": summary(plan), "explanation": document}, indent=2))
+    else:
+        print(text(snapshot.view, plan, same))
+        if document is not None:
+            print(render(document), end="")
+    return 0 if same else 1
+
+
+def load(path: str) -> Snapshot:
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+        return read(file.read(FILE_BYTES_MAX + 1))
+
+
+def explanation(snapshot: Snapshot, job_id: int | None) -> Document | None:
+    """The document of `penstock why`, as far as the planner knows the job; None where nothing waits."""
+    view = snapshot.view
+    if job_id is None:
+        if not len(snapshot.plan.waiting_job_id):
+            return None
+        job_id = int(snapshot.plan.waiting_job_id[0])
+    rows = np.flatnonzero(view.pending.job_id == job_id)
+    if not len(rows):
+        raise SnapshotError(f"job {job_id} does not wait in this snapshot")
+    row = int(rows[0])
+    shape = view.shapes[int(view.pending.shape[row])]
+    assert shape is not None, f"the snapshot's job {job_id} has no shape"
+    batch = Batch(shape.request, shape.partitions, int(view.pending.time_limit_s[row]))
+    found = finish(explain(view, job_id, batch, tuple(view.partitions), snapshot.budget))
+    nodes, limit = batch.request.nodes_min, format_duration(batch.time_limit_s)
+    return {
+        "job": str(job_id),
+        "job_id": job_id,
+        "name": "",
+        "user": "",
+        "state": "PENDING",
+        "partition": ",".join(batch.partitions),
+        "asks": f"{nodes} node{'s' if nodes > 1 else ''} or more, {limit}",
+        "submit_s": 0,
+        "start_s": 0,
+        "end_s": 0,
+        "nodes": "",
+        "ended": False,
+        "reason": "",
+        **planner_part(found, batch.request, lambda number: (str(number), "")),
+    }
+
+
+def finish(work: Generator[int, None, T]) -> T:
+    """A generator's result, all slices at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def summary(plan: Plan) -> Document:
+    """What the plan says, in numbers and names."""
+    waiting = Counter(plan.reasons[index].word if index >= 0 else "not examined" for index in plan.waiting_reason.tolist())
+    return {
+        "now_s": plan.now_s,
+        "complete": plan.complete,
+        "tests": plan.tests,
+        "starts": [
+            {"job_id": one.job_id, "partition": one.partition, "nodes": [share.node for share in one.shares]} for one in plan.starts
+        ],
+        "reservations": [
+            {"job_id": one.job_id, "partition": one.partition, "start_s": one.start_s, "nodes": [share.node for share in one.shares]}
+            for one in plan.reservations
+        ],
+        "waiting": dict(sorted(waiting.items())),
+    }
+
+
+def text(view: View, plan: Plan, same: bool) -> str:
+    """The plan for a person."""
+    facts = summary(plan)
+    lines = [
+        f"{len(view.nodes)} nodes, {len(np.unique(view.running.job_id))} jobs hold resources, {len(view.pending)} records wait "
+        f"({int(view.pending.count.sum())} with array elements), at {format_time(view.now_s)}",
+        f"plan: {len(plan.starts)} starts, {len(plan.reservations)} promised starts, {plan.tests} placements tried; "
+        + ("the same as the controller's" if same else "NOT the plan that the controller made"),
+    ]
+    for kind, word in (("starts", "starts"), ("reservations", "starts")):
+        for one in facts[kind][:SHOWN_MAX]:
+            when = f" {format_time(one['start_s'])}" if kind == "reservations" else " now"
+            lines.append(f"  job {one['job_id']} {word}{when} on {hostlist.compress(one['nodes'])} in partition {one['partition']}")
+        if len(facts[kind]) > SHOWN_MAX:
+            lines.append(f"  and {len(facts[kind]) - SHOWN_MAX} more")
+    lines += [f"  {count} wait: {word}" for word, count in facts["waiting"].items()]
+    return "\n".join(lines) + "\n"
