@@ -175,7 +175,7 @@ def test_the_forecast_starts_everything_in_turn_and_keeps_the_promised_starts():
     view = view_of(scenario)
     plan = finish(cycle(view))
     assert [one.job_id for one in plan.reservations] == [scenario.job_ids["a"], scenario.job_ids["c"]]
-    starts = {one.job_id: one.start_s - NOW_S for one in finish(forecast(view, [one.job_id for one in plan.reservations])).reservations}
+    starts = {one.job_id: one.start_s - NOW_S for one in finish(forecast(view, plan.reservations)).reservations}
     assert starts == {scenario.job_ids["a"]: HOUR_S, scenario.job_ids["c"]: 3 * HOUR_S, scenario.job_ids["b"]: 4 * HOUR_S}
     assert all(starts[one.job_id] == one.start_s - NOW_S for one in plan.reservations)
 

@@ -107,7 +107,7 @@ class Reading:
         if reactor.notes.foreseen:
             return
         view = reactor.indexes.columns.view(reactor.state.seq, reactor.indexes.clock_ms // 1000)
-        work = forecast(view, [reservation.job_id for reservation in reactor.notes.plan.reservations])
+        work = forecast(view, reactor.notes.plan.reservations)
         while True:
             try:
                 next(work)

@@ -92,8 +92,7 @@ def explain(
     before = with_rows(view, np.arange(row))
     ear, queue_ear = Ear(), Ear()
     plan = yield from cycle(before, budget, ear, preference)
-    promised = [reservation.job_id for reservation in plan.reservations]
-    queue = yield from forecast(before, promised, RECORDS_MAX, queue_ear, preference, budget)
+    queue = yield from forecast(before, plan.reservations, RECORDS_MAX, queue_ear, preference, budget)
     start, basis = _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
     yield 0
     blockers: list[Blocker] = []

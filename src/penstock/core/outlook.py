@@ -3,7 +3,7 @@
 ``outlook`` is the answer of ``sbatch --test-only``: as Slurm's, it looks at running jobs and their time limits and not at those that
 wait: it is when the job could start if it were first.
 
-``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start come first and start no later; behind them
+``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start come first and keep them; behind them
 every other waiting job gets, in the order of the queue, the earliest start that delays none before it (conservative backfill in the
 plan's own profile). Nothing is promised to these: a job may start earlier where one ends before its limit or backfill finds a hole, and
 later where a job of higher priority arrives. Bounds: RECORDS_MAX records and TESTS_MAX placement attempts; what lies behind them gets no
@@ -21,7 +21,7 @@ from penstock.core.backfill import EVERY, Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
-from penstock.core.view import Batch, Int64, Pending, View
+from penstock.core.view import Batch, Int64, Pending, Shape, View
 
 HYPOTHETICAL = 0
 """The job id in an outlook."""
@@ -38,27 +38,45 @@ def outlook(view: View, batch: Batch) -> Reservation | Reason:
 
 def forecast(
     view: View,
-    promised: Sequence[int] = (),
+    promised: Sequence[Reservation] = (),
     records: int = RECORDS_MAX,
     reporter: Reporter | None = None,
     preference: Callable[[View], Preference] = Preference,
     budget: Budget | None = None,
 ) -> Generator[int, None, Plan]:
-    """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the jobs that the cycle gave a
-    reservation, in its order, ``budget`` is its own. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
-    order = forecast_order(view.pending, promised)
-    bounded = with_rows(view, order[:records])
+    """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the reservations of the cycle,
+    in its order, ``budget`` is its own. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
+    queue = promised_first(view, promised)
     everyone = replace(budget or Budget(), max_tests=TESTS_MAX, reservations=EVERY, window_s=0, max_jobs=0)
-    plan = yield from cycle(bounded, everyone, reporter, preference)
-    return replace(plan, complete=plan.complete and len(order) <= records)
+    plan = yield from cycle(with_rows(queue, np.arange(min(records, len(queue.pending)))), everyone, reporter, preference)
+    return replace(plan, complete=plan.complete and len(queue.pending) <= records)
 
 
-def forecast_order(pending: Pending, promised: Sequence[int]) -> Int64:
-    """Rows in the order in which they take from the profile: the promised ones first."""
-    first = {job_id: at for at, job_id in enumerate(promised)}
-    rank = [first.get(job_id, len(first)) for job_id in pending.job_id.tolist()] if first else [0] * len(pending)
-    order: Int64 = np.argsort(np.array(rank, np.int64), kind="stable")
-    return order
+def promised_first(view: View, promised: Sequence[Reservation]) -> View:
+    """The view with the elements that have a promise in front, each a row of its own that wants the promised partition alone."""
+    row_of = {job_id: row for row, job_id in enumerate(view.pending.job_id.tolist())} if promised else {}
+    known = [one for one in promised if one.job_id in row_of]
+    if not known:
+        return view
+    pending = view.pending
+    first = np.array([row_of[one.job_id] for one in known], np.int64)
+    shapes = list(view.shapes)
+    wanted: list[int] = []
+    for row, one in zip(first.tolist(), known, strict=True):
+        shape = shapes[int(pending.shape[row])]
+        assert shape is not None, f"job {one.job_id} has no shape"
+        wanted.append(int(pending.shape[row]))
+        if shape.partitions != (one.partition,):
+            wanted[-1] = len(shapes)
+            shapes.append(Shape(shape.request, (one.partition,)))
+    taken = np.bincount(first, minlength=len(pending))
+    rest = np.flatnonzero(pending.count > taken)
+    columns = {column.name: getattr(pending, column.name)[np.concatenate((first, rest))] for column in fields(Pending)}
+    columns["shape"][: len(first)] = wanted
+    for name in ("count", "startable"):
+        left = np.maximum(getattr(pending, name) - taken, 0)[rest]
+        columns[name] = np.concatenate((np.ones(len(first), np.int64), left))
+    return replace(view, pending=Pending(**columns), shapes=tuple(shapes))
 
 
 def with_rows(view: View, rows: Int64) -> View:
