@@ -12,9 +12,9 @@ from worlds import NOW_S, World, draw_near_world, draw_world
 
 from penstock.core.cycle import Budget, plan_now
 from penstock.core.explain import ABOUT_TO_START, RESERVED, explain
-from penstock.core.outlook import forecast
+from penstock.core.outlook import batch_at, forecast
 from penstock.core.plan import Plan
-from penstock.core.view import Batch, View
+from penstock.core.view import View
 from penstock.engine.snapshot import pieces, read, same_plan
 from penstock.engine.why import planner_part
 from penstock.spec.explanation import WIDTH, render
@@ -44,11 +44,6 @@ def settled(world: World) -> tuple[World, View]:
     raise AssertionError("passes go on for ever")
 
 
-def batch_of(view: View, row: int) -> Batch:
-    shape = view.shapes[int(view.pending.shape[row])]
-    return Batch(shape.request, shape.partitions, int(view.pending.time_limit_s[row]))
-
-
 @thorough
 @given(worlds, st.integers(0, 1000))
 def test_a_job_that_waits_has_a_blocker_and_the_start_that_was_promised(world, which):
@@ -58,7 +53,7 @@ def test_a_job_that_waits_has_a_blocker_and_the_start_that_was_promised(world, w
         return
     row = rows[which % len(rows)]
     job_id = int(view.pending.job_id[row])
-    found = finish(explain(view, job_id, batch_of(view, row), tuple(view.partitions), BUDGET))
+    found = finish(explain(view, job_id, batch_at(view, row), tuple(view.partitions), BUDGET))
     promised = {one.job_id: one for one in reversed(plan_now(view, BUDGET).reservations)}
     assert found.tier != ABOUT_TO_START and found.blockers
     if job_id in promised:
@@ -78,13 +73,11 @@ def test_with_a_change_that_starts_now_the_next_pass_starts_it(world, which):
     job_id = int(view.pending.job_id[row])
     own = world.pending[job_id]
     tier = {name: partition.priority_tier for name, partition in world.partitions.items()}
-    for change in finish(explain(view, job_id, batch_of(view, row), tuple(view.partitions), BUDGET)).changes:
+    for change in finish(explain(view, job_id, batch_at(view, row), tuple(view.partitions), BUDGET)).changes:
         same_place = max(map(tier.__getitem__, change.batch.partitions)) == max(map(tier.__getitem__, own.partitions))
         if change.start.start_s == NOW_S and same_place:
-            request, partitions, limit_s = change.batch
-            changed = replace(own, request=request, partitions=partitions, time_limit_s=limit_s)
-            pending = world.pending | {job_id: changed}
-            queue = World(world.nodes, world.partitions, world.running, pending, world.topologies)
+            changed = replace(own, **change.batch._asdict())
+            queue = replace(world, pending=world.pending | {job_id: changed})
             assert job_id in [start.job_id for start in plan_now(queue.columns().view(1, NOW_S), BUDGET).starts], change
 
 
@@ -116,7 +109,7 @@ def test_every_explanation_has_its_words(world, which):
     if not len(view.pending):
         return
     row = which % len(view.pending)
-    batch = batch_of(view, row)
+    batch = batch_at(view, row)
     found = finish(explain(view, int(view.pending.job_id[row]), batch, tuple(view.partitions), BUDGET))
     head = {
         "job": "1",

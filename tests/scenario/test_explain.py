@@ -10,7 +10,7 @@ from dsl import NOW_S, Scenario, cluster
 from penstock.core.cycle import Budget, cycle
 from penstock.core.evidence import TOGETHER
 from penstock.core.explain import Explanation, explain
-from penstock.core.outlook import forecast
+from penstock.core.outlook import batch_at, forecast
 from penstock.core.plan import Plan
 from penstock.core.view import Batch, View
 from penstock.core.what_if import CHANGES_MAX, PROBES_MAX, Asking
@@ -35,9 +35,7 @@ def view_of(scenario: Scenario) -> View:
 def why(scenario: Scenario, name: str, *others: str) -> Explanation:
     view = view_of(scenario)
     row = view.pending.job_id.tolist().index(scenario.job_ids[name])
-    shape = view.shapes[view.pending.shape[row]]
-    batch = Batch(shape.request, shape.partitions, int(view.pending.time_limit_s[row]))
-    return finish(explain(view, scenario.job_ids[name], batch, others))
+    return finish(explain(view, scenario.job_ids[name], batch_at(view, row), others))
 
 
 def told(found: Explanation) -> list[tuple[str, str, int, int]]:
@@ -97,6 +95,20 @@ def test_room_that_is_kept_names_the_job_that_it_is_kept_for():
     found = why(scenario, "b")
     assert told(found) == [("Priority", "gpu", 2, 0)]
     assert found.blockers[0].reason.names == (str(scenario.job_ids["a"]),)
+
+
+def test_licences_and_who_holds_them():
+    scenario = cluster("2*n").licenses("fluent:4").running("r: n0 1cpu 1h lic=fluent:3").pending("a: lic=fluent:2")
+    found = why(scenario, "a")
+    (blocker,) = found.blockers
+    assert (found.tier, told(found)) == ("waiting", [("Licenses", "fluent", 2, 1)])
+    assert (blocker.free, blocker.configured, blocker.holders[0][:3]) == (1, 4, (scenario.job_ids["r"], NOW_S + HOUR_S, 3))
+    assert changes(found) == ["without --licenses now"]
+
+
+def test_a_deadline_that_cannot_be_kept():
+    found = why(cluster("1*n").running("r: n0 8cpu 1h").pending("a: 2h by=1h"), "a")
+    assert (found.tier, told(found)[0]) == ("policy", ("DeadLine", "deadline", 2 * HOUR_S, HOUR_S))
 
 
 def test_nodes_that_are_down_are_named():

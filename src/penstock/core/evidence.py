@@ -22,6 +22,7 @@ from penstock.core.backfill import NO_STARTS, Backfill
 from penstock.core.feasible import BUSY, NEVER, blockers, node_needs, unavailable
 from penstock.core.plan import Reason, Reservation
 from penstock.core.sites import Site, locate
+from penstock.core.spans import span_of
 from penstock.core.view import CPUS, MEMORY_MIB, Batch, Bool, Int64, View
 
 HOLDERS_MAX = 6
@@ -112,16 +113,20 @@ def _waiting(
         yield _held(view, site, reason, free, start)
     if short:
         return
-    end_s = view.now_s + batch.time_limit_s
+    span = span_of(batch, view.now_s)
+    end_s = view.now_s + (span.least_s if span is not None else 1)
+    lacking = policy.licenses.stuck(site.licenses) or policy.licenses.waits(site.licenses, end_s)
+    if lacking is not None:
+        yield _licensed(view, lacking, name)
     kept_for = tuple(str(hold.job_id) for hold in promised if hold.start_s < end_s and _meets(nodes.index_of, hold, site.mask))
     for reason in blockers(nodes, site, policy.profile.room_now(end_s), site.mask, KEPT):
         short = True
         what = _resource(view, site, free, reason.what)
         kept = Reason(reason.word, reason.tier, reason.what, reason.asked, reason.most, kept_for)
         yield Blocker(kept, name, what, *_sums(view, site, rows_for(view, site, what), free))
-    if short or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
+    if short or lacking is not None or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
         return
-    fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1))
+    fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1, time_min_s=0))
     yield Blocker(Reason(*(KEPT if fits_alone else BUSY), TOGETHER, names=kept_for if fits_alone else ()), name)
 
 
@@ -139,6 +144,21 @@ def _starts_now(view: View, policy: Backfill, batch: Batch) -> bool:
 
 def _meets(index_of: Mapping[str, int], hold: Reservation, mask: Bool) -> bool:
     return any(mask[index_of[share.node]] for share in hold.shares)
+
+
+def _licensed(view: View, reason: Reason, partition: str) -> Blocker:
+    """A shortage of licences with their holders."""
+    licenses = view.licenses
+    if reason.what not in licenses.names:
+        return Blocker(reason, partition)
+    column = licenses.names.index(reason.what)
+    running = licenses.running
+    at = np.flatnonzero(running.node == column)
+    holders = [Holder(int(running.job_id[row]), int(running.end_s[row]), int(running.amount[0, row]), ()) for row in at.tolist()]
+    holders.sort(key=lambda one: (one.end_s, one.job_id))
+    free, total = max(0, int(licenses.free[column])), int(licenses.total[column])
+    more = max(0, len(holders) - HOLDERS_MAX)
+    return Blocker(reason, partition, reason.what, free, total, (), tuple(holders[:HOLDERS_MAX]), more)
 
 
 def _held(view: View, site: Site, reason: Reason, free: Int64, start: Reservation | None) -> Blocker:

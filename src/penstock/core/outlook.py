@@ -21,7 +21,7 @@ from penstock.core.backfill import EVERY, Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
-from penstock.core.view import Batch, Int64, Pending, Shape, View
+from penstock.core.view import Batch, Int64, Pending, View
 
 HYPOTHETICAL = 0
 """The job id in an outlook."""
@@ -68,7 +68,7 @@ def promised_first(view: View, promised: Sequence[Reservation]) -> View:
         wanted.append(int(pending.shape[row]))
         if shape.partitions != (one.partition,):
             wanted[-1] = len(shapes)
-            shapes.append(Shape(shape.request, (one.partition,)))
+            shapes.append(shape._replace(partitions=(one.partition,)))
     taken = np.bincount(first, minlength=len(pending))
     rest = np.flatnonzero(pending.count > taken)
     columns = {column.name: getattr(pending, column.name)[np.concatenate((first, rest))] for column in fields(Pending)}
@@ -83,3 +83,10 @@ def with_rows(view: View, rows: Int64) -> View:
     """The view as if these were all that wait, in this order."""
     kept = {column.name: getattr(view.pending, column.name)[rows] for column in fields(Pending)}
     return replace(view, pending=Pending(**kept))
+
+
+def batch_at(view: View, row: int) -> Batch:
+    """What the record in this row asks."""
+    shape = view.shapes[int(view.pending.shape[row])]
+    assert shape is not None, f"job {view.pending.job_id[row]} has no shape"
+    return Batch(shape.request, shape.partitions, int(view.pending.time_limit_s[row]), shape.time_min_s, shape.deadline_s)

@@ -37,6 +37,7 @@ RESTRICTIONS = (
     ("required_nodes", "--nodelist"),
     ("excluded_nodes", "--exclude"),
     ("exclusive", "--exclusive"),
+    ("licenses", "--licenses"),
     ("switches", "--switches"),
     ("segment", "--segment"),
 )
@@ -156,18 +157,18 @@ class Asking:
         best: Reservation | None = None
         while low < high:
             middle = (low + high) // 2
-            start = self._now(batch._replace(time_limit_s=limits[middle]))
+            start = self._now(limited(batch, limits[middle]))
             yield self.probes
             if start is None:
                 high = middle
             else:
                 low, best = middle + 1, start
         if best is not None:
-            return [Change("--time", duration(limits[low - 1]), best, batch._replace(time_limit_s=limits[low - 1]))]
+            return [Change("--time", duration(limits[low - 1]), best, limited(batch, limits[low - 1]))]
         less_s = max(allowed, default=batch.time_limit_s // 2 // MINUTE_S * MINUTE_S)
         if not less_s:
             return []
-        changes = yield from self.ask("--time", duration(less_s), batch._replace(time_limit_s=less_s))
+        changes = yield from self.ask("--time", duration(less_s), limited(batch, less_s))
         return changes
 
     def _now(self, batch: Batch) -> Reservation | None:
@@ -228,6 +229,11 @@ def _memory(request: Request, field: str, option: str, asked_mib: int) -> Amount
         return changed(request, field, value)
 
     return Amount(option, memory, asked_mib, unit_mib, to)
+
+
+def limited(batch: Batch, time_limit_s: int) -> Batch:
+    """The batch with a shorter time limit, which bounds --time-min too."""
+    return batch._replace(time_limit_s=time_limit_s, time_min_s=min(batch.time_min_s, time_limit_s))
 
 
 def changed(request: Request, field: str, value: Any) -> Request:

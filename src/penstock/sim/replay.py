@@ -18,8 +18,9 @@ import numpy as np
 
 from penstock.core.cycle import plan_now
 from penstock.core.explain import explain
+from penstock.core.outlook import batch_at
 from penstock.core.plan import Plan
-from penstock.core.view import Batch, View
+from penstock.core.view import View
 from penstock.engine.snapshot import FILE_BYTES_MAX, Snapshot, SnapshotError, read, same_plan
 from penstock.engine.why import Document, planner_part
 from penstock.spec import hostlist
@@ -70,10 +71,7 @@ def explanation(snapshot: Snapshot, job_id: int | None) -> Document | None:
     rows = np.flatnonzero(view.pending.job_id == job_id)
     if not len(rows):
         raise SnapshotError(f"job {job_id} does not wait in this snapshot")
-    row = int(rows[0])
-    shape = view.shapes[int(view.pending.shape[row])]
-    assert shape is not None, f"the snapshot's job {job_id} has no shape"
-    batch = Batch(shape.request, shape.partitions, int(view.pending.time_limit_s[row]))
+    batch = batch_at(view, int(rows[0]))
     found = finish(explain(view, job_id, batch, tuple(view.partitions), snapshot.budget))
     nodes, limit = batch.request.nodes_min, format_duration(batch.time_limit_s)
     return {

@@ -39,6 +39,7 @@ def sentence(blocker: Fact) -> str:
     """What this blocker is, without times."""
     word, what, asked, most = str(blocker["word"]), str(blocker["what"]), blocker["asked"], blocker["most"]
     partition, names = blocker["partition"], listed(_texts(blocker["names"]))
+    impossible = blocker["tier"] == "impossible"
     if word in ("PartitionDown", "PartitionInactive"):
         return f"partition {partition} is {word[9:].upper()}: nothing starts there"
     if word == "PartitionConfig":
@@ -49,11 +50,14 @@ def sentence(blocker: Fact) -> str:
         return f"{count(asked, 'node')} are asked, partition {partition} allows {most}"
     if what == "jobs looked at in a pass":
         return f"it is number {asked} in the queue, and a pass looks at {most} jobs"
+    if word == "Licenses":
+        return f"{count(asked, 'licence')} {what} asked, {'there' if impossible else 'now there'} {'is' if most == 1 else 'are'} {most}"
+    if word == "DeadLine":
+        return f"it needs {duration(asked)} and its deadline is in {duration(most)}"
     if what == "features":
         return f"no node of partition {partition} has the feature {names}"
     if what == "nodes that are up":
         return f"{count(asked, 'node')} needed, {_only(most)} of those it may use {'is' if most == 1 else 'are'} up"
-    impossible = blocker["tier"] == "impossible"
     there = "exist" if impossible else "would be left" if word == "Priority" else "free"
     if what == "topology":
         near = f"in one {names}" if names else "near each other"
@@ -136,7 +140,8 @@ def _blocker(head: str, blocker: Fact) -> list[str]:
         nodes = hostlist.compress(_texts(holder["nodes"]))
         until = _number(holder["until_s"])
         ends = f"until {format_time(until)}" if until else "without a time limit"
-        lines += _wrap("", f"held by job {holder['job']}{whose}: {amount(str(blocker['resource']), holder['amount'])} on {nodes}, {ends}")
+        held = amount(str(blocker["resource"]), holder["amount"]) + (f" on {nodes}" if nodes else "")
+        lines += _wrap("", f"held by job {holder['job']}{whose}: {held}, {ends}")
     if blocker["more"]:
         lines += _wrap("", f"and by {count(blocker['more'], 'other job')}")
     return lines

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from penstock.controller.views import job_facts as facts
 from penstock.controller.views.chunks import PAUSE, Fields
 from penstock.controller.views.sacct import Accounts
 from penstock.core.explain import IMPOSSIBLE, explain
+from penstock.core.outlook import batch_at
 from penstock.core.request import UNLIMITED_S
 from penstock.core.view import Batch, View
 from penstock.engine.admission import refusal
@@ -116,7 +118,9 @@ def waiting(state: State, indexes: Indexes, job: Job, view: View) -> Iterator[Do
     owner = Caller(spec.uid, spec.gid, spec.user, spec.group)
     others = [one.name for one in state.config.partitions if refusal(one, owner, spec.account) is None]
     before = obstacles(state, indexes, job, named)
-    work = explain(view, job.id, Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S), others)
+    rows = np.flatnonzero(view.pending.job_id == job.id)
+    batch = batch_at(view, int(rows[0])) if len(rows) else Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S)
+    work = explain(view, job.id, batch, others)
     while True:
         try:
             next(work)
