@@ -98,8 +98,11 @@ class EngineCluster:
         self.sent.clear()
         self._start()
 
-    def node(self, name: str, cpus: int = 4, runs: tuple[m.RunReport, ...] = (), gpus: int = 0, boot: str = "boot1") -> None:
-        infos = tuple(m.GpuInfo(f"GPU-{name}-{i}", "a100", i) for i in range(gpus))
+    def node(
+        self, name: str, cpus: int = 4, runs: tuple[m.RunReport, ...] = (), gpus: int = 0, boot: str = "boot1", shards: int = 0
+    ) -> None:
+        """`shards` of each GPU."""
+        infos = tuple(m.GpuInfo(f"GPU-{name}-{i}", "a100", i, shards=shards) for i in range(gpus))
         hello = m.Hello(m.PROTOCOL_VERSION, name, name, boot, "test", cpus, cpus * 1000, 0, infos, runs)
         self.reactor.nodes.hello(hello, self.now_ms)
         self.reactor.flush()

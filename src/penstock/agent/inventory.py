@@ -14,16 +14,32 @@ import time
 from penstock.wire.messages import PROTOCOL_VERSION, GpuInfo, Hello, NodeLoad
 
 MAX_SIMULATED_GPUS = 1024
+MAX_SHARED_GPUS = 100
+"""Devices of one node that the planner keeps apart (`core.slots`)."""
+MAX_SHARDS = 1 << 20
+SHARD = "shard"
 DEFAULT_GPU_TYPE = "gpu"
 
 
 def simulated_gpus(node: str, text: str) -> tuple[GpuInfo, ...]:
-    """`[TYPE:]N` simulated GPUs of a node. ValueError names what is allowed."""
-    kind, colon, number = text.rpartition(":")
-    kind = kind if colon else DEFAULT_GPU_TYPE
-    if not number.isdecimal() or not kind or int(number) > MAX_SIMULATED_GPUS:
-        raise ValueError(f"--gpus {text}: expected [TYPE:]N with N from 0 to {MAX_SIMULATED_GPUS}")
-    return tuple(GpuInfo(f"GPU-simulated-{node}-{index}", kind.lower(), index, True) for index in range(int(number)))
+    """`[TYPE:]N[,[TYPE:]N...][,shard:M]` simulated GPUs of a node; the M shards are spread evenly over all of them, as gres.conf does.
+    ValueError names what is allowed."""
+    kinds: list[str] = []
+    shards = 0
+    for item in text.split(","):
+        kind, colon, number = item.rpartition(":")
+        kind = kind.lower() if colon else DEFAULT_GPU_TYPE
+        if not number.isdecimal() or not kind or int(number) > MAX_SHARDS or (kind != SHARD and int(number) > MAX_SIMULATED_GPUS):
+            raise ValueError(f"--gpus {text}: expected [TYPE:]N with N from 0 to {MAX_SIMULATED_GPUS}, or shard:M with M to {MAX_SHARDS}")
+        if kind == SHARD:
+            shards += int(number)
+        else:
+            kinds += [kind] * int(number)
+    if len(kinds) > MAX_SIMULATED_GPUS or (shards and (not kinds or len(kinds) > MAX_SHARED_GPUS or shards % len(kinds))):
+        most = f"at most {MAX_SHARED_GPUS} GPUs, and as many shards on each" if shards else f"at most {MAX_SIMULATED_GPUS} GPUs"
+        raise ValueError(f"--gpus {text}: expected {most}")
+    each = shards // len(kinds) if kinds else 0
+    return tuple(GpuInfo(f"GPU-simulated-{node}-{index}", kind, index, True, each) for index, kind in enumerate(kinds))
 
 
 def memory_mib(field: str = "MemTotal") -> int:

@@ -23,7 +23,7 @@ from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, Folder
 from penstock.config.reader import read
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_gpus
-from penstock.spec.quantities import parse_memory
+from penstock.spec.quantities import parse_count, parse_memory
 from penstock.wire import lite
 
 READY_TIMEOUT_S = 30.0
@@ -104,11 +104,15 @@ def measured_memory_mib() -> int:
 
 
 def _gpus(text: str) -> str:
-    """`[TYPE:]N` as `TYPE:N`."""
-    items = parse_gpus(text)
-    if len(items) != 1 or items[0].count < 1:
-        raise SpecError(f"--gpus {text}: [TYPE:]N is expected, for example h100:8")
-    return f"{items[0].type or 'sim'}:{items[0].count}"
+    """`[TYPE:]N[,shard:M]` as `TYPE:N[,shard:M]`: the shards are spread evenly over the GPUs."""
+    head, mark, shards = text.partition(",shard:")
+    gpus = parse_gpus(head)
+    if len(gpus) != 1 or gpus[0].count < 1:
+        raise SpecError(f"--gpus {text}: [TYPE:]N is expected, for example h100:8, or h100:8,shard:32 where jobs may share them")
+    count = parse_count(shards, "--gpus shard") if mark else 0
+    if count % gpus[0].count:
+        raise SpecError(f"--gpus {text}: {count} shards cannot be spread evenly over {gpus[0].count} GPUs")
+    return f"{gpus[0].type or 'sim'}:{gpus[0].count}" + f",shard:{count}" * bool(count)
 
 
 def _from_slurm_conf(folder: ClusterFolder) -> ClusterFile:
@@ -190,7 +194,9 @@ def _last_words(folder: ClusterFolder, role: str) -> str:
 def _say(folder: ClusterFolder, cluster: ClusterFile) -> None:
     first = cluster.nodes[0]
     many = f"{len(cluster.nodes)} nodes, each with " if len(cluster.nodes) > 1 else f"{first.name}: "
-    gpus = f", {first.gpus.partition(':')[2]} simulated GPUs ({first.gpus.partition(':')[0]})" if first.gpus else ""
+    kind, _, number = first.gpus.partition(",")[0].partition(":")
+    shards = first.gpus.partition(",shard:")[2]
+    gpus = f", {number} simulated GPUs ({kind}{f', {shards} shards' if shards else ''})" if first.gpus else ""
     print(f"penstock is up in {folder.path}")
     print(f"  {many}{first.cpus} CPUs, {first.memory_mib} MiB{gpus}")
     if os.getuid() != 0:

@@ -160,9 +160,10 @@ def own_nodes(config: SlurmConfig) -> list[NodeConfig]:
 
 
 def gpus_of(node: NodeConfig) -> str:
-    """The GPUs that an agent simulates for this node: `TYPE:N`, several by commas."""
-    gpus = [item for item in parse_node_gres(node.gres) if item.name == "gpu"] if node.gres else []
-    return ",".join(f"{item.type or 'sim'}:{item.count}" for item in gpus)
+    """The GPUs that an agent simulates for this node: `TYPE:N`, several by commas, and `shard:M` where jobs may share them."""
+    items = parse_node_gres(node.gres) if node.gres else []
+    words = [f"{item.type or 'sim'}:{item.count}" for item in items if item.name == "gpu"]
+    return ",".join(words + [f"shard:{item.count}" for item in items if item.name == "shard"])
 
 
 def warning_lines(config: SlurmConfig) -> list[str]:

@@ -94,10 +94,16 @@ class _Reading:
         """Every GRES of a node is of a type that GresTypes lists."""
         types = self.values["GresTypes"]
         for node in self.nodes.values():
-            for item in parse_node_gres(node.gres):
+            items = parse_node_gres(node.gres)
+            for item in items:
                 if not isinstance(types, tuple) or item.name not in types:
                     self.problems.append(f"{self.path}: node {node.name} has Gres={node.gres}, but GresTypes does not list {item.name}")
                     return
+            gpus, shards = (sum(item.count for item in items if item.name == name) for name in ("gpu", "shard"))
+            if shards and (not gpus or shards % gpus):
+                text = f"{shards} shards cannot be spread evenly over {gpus} GPUs"
+                self.problems.append(f"{self.path}: node {node.name} has Gres={node.gres}: {text}")
+                return
 
     def _lines(self, path: str, optional: bool = False) -> list[Line]:
         if optional and not os.path.exists(path):

@@ -36,6 +36,12 @@ def split_slot(key: str) -> tuple[str, int]:
     return (pool, int(index)) if mark else (key, -1)
 
 
+def gres_names(pool: str) -> list[str]:
+    """Names by which the devices of a pool can be asked for: ``gpu``, and ``shard`` where they are shared."""
+    name = pool.partition(MARK)[0].partition(":")[0]
+    return [name, *(part for part, whole in PARTS_OF.items() if whole == name and MARK in pool)]
+
+
 def slot_rows(pools: tuple[str, ...], key: str) -> tuple[int, ...]:
     """Rows of the devices that can meet ``key``: ``gpu`` and ``shard`` by all, ``gpu:a100`` and ``shard:a100`` by those of the type."""
     name, colon, kind = key.partition(":")

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.core.plan import Plan, Share
+from penstock.core.request import Request, gres_name
+from penstock.core.slots import PARTS_OF, split_slot
 from penstock.engine import events as e
-from penstock.engine.indexes import Indexes, pool_of
+from penstock.engine.indexes import Indexes, devices_of
 from penstock.engine.state import NO_TASK, PENDING, NodeAlloc, State
 from penstock.spec import arrays
 
@@ -31,7 +33,7 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
             continue
         if indexes.columns.refusal(start.partition, start.shares) is not None:
             continue
-        allocs = allocate(state, indexes, start.shares)
+        allocs = allocate(state, indexes, start.shares, job.spec.request)
         if allocs is None:
             continue
         task, new_id = NO_TASK, 0
@@ -55,17 +57,25 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
     return started
 
 
-def allocate(state: State, indexes: Indexes, shares: tuple[Share, ...]) -> tuple[NodeAlloc, ...] | None:
+def allocate(state: State, indexes: Indexes, shares: tuple[Share, ...], request: Request) -> tuple[NodeAlloc, ...] | None:
     """Shares with their GPUs by UUID; None if the devices are not free after all."""
+    asks_parts = not request.exclusive and any(gres_name(key) in PARTS_OF for key in _keys(request))
     allocs = []
     for share in shares:
         gpus: list[str] = []
+        parts = 0
         for key, number in share.gres:
             if not key.startswith("gpu"):
                 continue
-            free = [gpu.uuid for gpu in state.nodes[share.node].gpus if pool_of(gpu.type) == key and gpu.uuid not in indexes.gpu_holder]
-            if len(free) < number:
+            free = [gpu.uuid for own, _, gpu in devices_of(state.nodes[share.node]) if own == key and gpu.uuid not in indexes.gpu_holder]
+            shared = split_slot(key)[1] >= 0
+            if len(free) < (1 if shared else number):
                 return None
-            gpus += free[:number]
-        allocs.append(NodeAlloc(share.node, share.cpus, share.memory_mib, tuple(gpus), share.ntasks))
+            gpus += free[: 1 if shared else number]
+            parts = number if shared and asks_parts else 0
+        allocs.append(NodeAlloc(share.node, share.cpus, share.memory_mib, tuple(gpus), share.ntasks, parts))
     return tuple(allocs)
+
+
+def _keys(request: Request) -> list[str]:
+    return [key for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)]

@@ -116,6 +116,8 @@ def node_variables(job: Job, rank: int, gpu_indices: dict[str, int]) -> dict[str
     if alloc.gpus:
         variables["SLURM_GPUS_ON_NODE"] = str(len(alloc.gpus))
         variables["SLURM_JOB_GPUS"] = ",".join(str(i) for i in sorted(gpu_indices[uuid] for uuid in alloc.gpus))
+    if alloc.shards:
+        variables["SLURM_SHARDS_ON_NODE"] = str(alloc.shards)
     return variables
 
 
@@ -163,4 +165,6 @@ def step_node_variables(alloc: NodeAlloc, rank: int, gpu_indices: dict[str, int]
     if alloc.gpus:
         variables["SLURM_GPUS_ON_NODE"] = str(len(alloc.gpus))
         variables["SLURM_STEP_GPUS"] = ",".join(str(i) for i in sorted(gpu_indices[uuid] for uuid in alloc.gpus))
+    if alloc.shards:
+        variables["SLURM_SHARDS_ON_NODE"] = str(alloc.shards)
     return variables

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
 from penstock.core.plan import Reason, Share
 from penstock.core.request import UNLIMITED_S, Request
+from penstock.core.slots import slot_key
 from penstock.engine.apply import Changes
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
+from penstock.wire.messages import GpuInfo
 
 K = TypeVar("K", int, tuple[int, str])
 
@@ -161,6 +163,8 @@ class Indexes:
             self._columns_node[name] = record
             self.feasible.clear()
             self.columns.upsert_node(record)
+            for job_id in self.node_jobs.get(name, ()):  # devices may have other positions now
+                self._running(self.state.jobs[job_id])
 
     def _partitions(self) -> None:
         self.feasible.clear()
@@ -232,12 +236,14 @@ class Indexes:
         for alloc in before:
             jobs = self.node_jobs[alloc.node]
             jobs.pop(job.id, None)
-            for uuid in alloc.gpus:
-                self.gpu_holder.pop(uuid, None)
+            if not alloc.shards:
+                for uuid in alloc.gpus:
+                    self.gpu_holder.pop(uuid, None)
         for alloc in held:
             self.node_jobs.setdefault(alloc.node, {})[job.id] = None
-            for uuid in alloc.gpus:
-                self.gpu_holder[uuid] = job.id
+            if not alloc.shards:
+                for uuid in alloc.gpus:
+                    self.gpu_holder[uuid] = job.id
         if held:
             self._held_by[job.id] = held
         else:
@@ -316,10 +322,9 @@ class Indexes:
             return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib)
         node = self.state.nodes[alloc.node]
         pools: dict[str, int] = {}
-        for gpu in node.gpus:
+        for key, amount, gpu in devices_of(node):
             if gpu.uuid in alloc.gpus:
-                pool = pool_of(gpu.type)
-                pools[pool] = pools.get(pool, 0) + 1
+                pools[key] = pools.get(key, 0) + (alloc.shards or amount)
         return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib, tuple(sorted(pools.items())))
 
     def _forget(self, job_id: int) -> None:
@@ -398,7 +403,15 @@ def node_rank(name: str) -> int:
 def gres_of(node: Node) -> tuple[tuple[str, int], ...]:
     """Usable devices of a node by pool."""
     pools: dict[str, int] = {}
-    for gpu in node.gpus:
-        pool = pool_of(gpu.type)
-        pools[pool] = pools.get(pool, 0) + 1
+    for key, amount, _ in devices_of(node):
+        pools[key] = pools.get(key, 0) + amount
     return tuple(sorted(pools.items()))
+
+
+def devices_of(node: Node) -> Iterator[tuple[str, int, GpuInfo]]:
+    """The planner's key of each GPU, and its amount: a unit of its pool, or where it may be shared a slot of its own, in shards."""
+    for position, gpu in enumerate(node.gpus):
+        if gpu.shards:
+            yield slot_key(pool_of(gpu.type), position), gpu.shards, gpu
+        else:
+            yield pool_of(gpu.type), 1, gpu

@@ -50,6 +50,8 @@ class NodeAlloc(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gpus: tuple[str, ...] = ()
     """UUIDs."""
     ntasks: int = 0
+    shards: int = 0
+    """So many parts of the one GPU in `gpus`, which others may share; 0: `gpus` are held whole."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

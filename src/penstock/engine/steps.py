@@ -116,6 +116,7 @@ class Free(NamedTuple):
     cpus: int
     memory_mib: int
     gpus: tuple[str, ...]
+    shards: int = 0
 
 
 def free_on(state: State, indexes: Indexes, job: Job, alloc: NodeAlloc, overlap: bool) -> Free:
@@ -130,8 +131,9 @@ def free_on(state: State, indexes: Indexes, job: Job, alloc: NodeAlloc, overlap:
                 if held.node == alloc.node:
                     cpus -= held.cpus
                     memory_mib -= held.memory_mib
-                    gpus = tuple(uuid for uuid in gpus if uuid not in held.gpus)
-    return Free(cpus, memory_mib, gpus)
+                    if not alloc.shards:
+                        gpus = tuple(uuid for uuid in gpus if uuid not in held.gpus)
+    return Free(cpus, memory_mib, gpus, alloc.shards)
 
 
 def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tuple[NodeAlloc, ...] | None:
@@ -173,7 +175,9 @@ def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tup
         gpus = step_gpus(request, have, count, gpus_left)
         gpus_left -= len(gpus)
         memory_mib = request.mem_per_node_mib or (request.mem_per_cpu_mib or 0) * count * cpus_per_task
-        allocs.append(NodeAlloc(alloc.node, min(count * cpus_per_task, have.cpus) if exact else alloc.cpus, memory_mib, gpus, count))
+        allocs.append(
+            NodeAlloc(alloc.node, min(count * cpus_per_task, have.cpus) if exact else alloc.cpus, memory_mib, gpus, count, have.shards)
+        )
     return tuple(allocs)
 
 
@@ -209,7 +213,9 @@ def total_gpus(request: StepRequest) -> int:
 
 
 def gpus_on_node(request: StepRequest, have: Free, ntasks: int) -> int:
-    """GPUs that the step takes on a node with so many of its tasks."""
+    """GPUs that the step takes on a node with so many of its tasks. All steps of a job that shares a GPU share it too."""
+    if have.shards:
+        return len(have.gpus)
     if request.gpus_per_task:
         return count_of(request.gpus_per_task) * ntasks
     if request.gpus_per_node:

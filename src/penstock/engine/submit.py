@@ -11,6 +11,7 @@ import msgspec
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, Request, gres_name, parsed
+from penstock.core.slots import gres_names
 from penstock.engine import events as e
 from penstock.engine.admission import Memory, admitting, within_limits
 from penstock.engine.caller import Caller
@@ -243,7 +244,9 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             contiguous=request.contiguous,
         )
     except ValueError as error:
-        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
+        names = {gres_name(item) for item in request.gres}
+        code = err.ESLURM_INVALID_GRES if "shard" in names else err.ESLURM_INVALID_NODE_COUNT
+        raise SlurmError(code, detail=str(error)) from error
 
 
 def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int | None, int | None]:
@@ -354,7 +357,7 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     if reason.what == "memory_mib":
         detail = f"{reason.asked} MiB asked, {reason.most} MiB is the most there can be\nMemory specification can not be satisfied"
     wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
-    if wanted - {gres_name(pool) for node in state.nodes.values() for pool, _ in gres_of(node)}:
+    if wanted - {name for node in state.nodes.values() for pool, _ in gres_of(node) for name in gres_names(pool)}:
         code = err.ESLURM_INVALID_GRES
     outside = request.required_nodes and reason.what == "nodes" and set(reason.names) & set(request.required_nodes)
     if outside and not any(set(reason.names) <= set(p.nodes or state.nodes) for p in partitions):

@@ -22,6 +22,8 @@ class GpuInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     type: str
     index: int
     simulated: bool = False
+    shards: int = 0
+    """Parts that jobs may hold of it; 0: it is only given whole."""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):

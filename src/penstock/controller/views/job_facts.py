@@ -155,21 +155,22 @@ def pending_memory_mib(request: Request) -> int:
     return request.memory_per_node_mib * pending_nodes(request)
 
 
-def requested_gpus(request: Request) -> int:
+def requested_gpus(request: Request, name: str = "gpu") -> int:
     nodes = pending_nodes(request)
     tasks = request.ntasks or nodes * max(request.ntasks_per_node, 1)
     total = 0
     for counts, times in ((request.gres_per_node, nodes), (request.gres_per_task, tasks), (request.gres_total, 1)):
-        total += sum([count * times for key, count in counts if key == "gpu" or key.startswith("gpu:")])
+        total += sum([count * times for key, count in counts if key == name or key.startswith(f"{name}:")])
     return total
 
 
 def requested_tres(request: Request) -> dict[str, int]:
     cpus = pending_cpus(request)
     counts = {"cpu": cpus, "mem": pending_memory_mib(request), "node": pending_nodes(request), "billing": cpus}
-    gpus = requested_gpus(request)
-    if gpus:
-        counts["gres/gpu"] = gpus
+    for name in ("gpu", "shard"):
+        asked = requested_gpus(request, name)
+        if asked:
+            counts[f"gres/{name}"] = asked
     if not counts["mem"]:
         del counts["mem"]
     return counts
@@ -182,9 +183,12 @@ def allocated_tres(allocs: tuple[NodeAlloc, ...], billing: bool = True) -> dict[
     counts = {"cpu": sum([alloc.cpus for alloc in allocs]), "mem": sum([alloc.memory_mib for alloc in allocs]), "node": len(allocs)}
     if billing:
         counts["billing"] = counts["cpu"]
-    gpus = sum([len(alloc.gpus) for alloc in allocs])
+    gpus = sum([len(alloc.gpus) for alloc in allocs if not alloc.shards])
     if gpus:
         counts["gres/gpu"] = gpus
+    shards = sum([alloc.shards for alloc in allocs])
+    if shards:
+        counts["gres/shard"] = shards
     if not counts["mem"]:
         del counts["mem"]
     return counts

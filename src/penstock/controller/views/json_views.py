@@ -152,7 +152,7 @@ def job_record(state: State, notes: Notes, job: Job) -> dict[str, Any]:
         "exit_code": exit_code(job.wait_status, job.state),
         "extra": job.extra,
         "features": request.constraint,
-        "gres_detail": [gres_of(state, alloc.node, alloc.gpus) for alloc in job.allocs if alloc.gpus],
+        "gres_detail": [gres_of(state, alloc.node, alloc.gpus, alloc.shards) for alloc in job.allocs if alloc.gpus],
         "group_id": spec.gid,
         "group_name": spec.group,
         "hold": bool(job.hold),

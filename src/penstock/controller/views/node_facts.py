@@ -18,12 +18,15 @@ SIMULATED = "(simulated)"
 class Occupancy:
     """What jobs hold on one node."""
 
-    __slots__ = ("completing", "cpus", "gpus", "memory_mib", "running")
+    __slots__ = ("completing", "cpus", "gpus", "memory_mib", "running", "shards")
 
     def __init__(self) -> None:
         self.cpus = 0
         self.memory_mib = 0
         self.gpus: set[str] = set()
+        """Held whole."""
+        self.shards: dict[str, int] = {}
+        """UUID to how many of its shards are held."""
         self.running = 0
         """Jobs that run or are suspended here."""
         self.completing = 0
@@ -55,7 +58,10 @@ def _add(found: dict[str, Occupancy], job: Job) -> None:
             held = found[alloc.node] = Occupancy()
         held.cpus += alloc.cpus
         held.memory_mib += alloc.memory_mib
-        held.gpus.update(alloc.gpus)
+        if alloc.shards:
+            held.shards[alloc.gpus[0]] = held.shards.get(alloc.gpus[0], 0) + alloc.shards
+        else:
+            held.gpus.update(alloc.gpus)
         if ending:
             held.completing += 1
         else:
@@ -98,16 +104,22 @@ def cpu_states(node: Node, held: Occupancy, number: int) -> tuple[int, int, int,
 
 def gres_text(node: Node) -> str:
     """`gpu:h100:2`, types in the order of the node's GPUs; "" without GPUs."""
-    return ",".join([f"{_key(kind)}:{len(uuids)}{SIMULATED if simulated else ''}" for (kind, simulated), uuids in _kinds(node).items()])
+    texts = [f"{_key(kind)}:{len(uuids)}{SIMULATED if simulated else ''}" for (kind, simulated), uuids in _kinds(node).items()]
+    shards = sum([gpu.shards for gpu in node.gpus])
+    return ",".join(texts + [f"shard:{shards}"] * bool(shards))
 
 
 def gres_used_text(node: Node, held: Occupancy) -> str:
-    """`gpu:h100:1(IDX:0)`."""
+    """`gpu:h100:1(IDX:0)`; shards as `shard:5(-/4,5/4)`: of each GPU held and there, `-` where it is held whole."""
     out = []
     for (kind, simulated), gpus in _kinds(node).items():
         used = [index for uuid, index in gpus if uuid in held.gpus]
         where = arrays.format_ranges(arrays.from_indices(used)) if used else "N/A"
         out.append(f"{_key(kind)}:{len(used)}(IDX:{where}){SIMULATED if simulated else ''}")
+    shared = [gpu for gpu in node.gpus if gpu.shards]
+    if shared:
+        each = [f"{'-' if gpu.uuid in held.gpus else held.shards.get(gpu.uuid, 0)}/{gpu.shards}" for gpu in shared]
+        out.append(f"shard:{sum(held.shards.values())}({','.join(each)})")
     return ",".join(out)
 
 
@@ -115,6 +127,8 @@ def configured_tres(node: Node) -> dict[str, int]:
     counts = {"cpu": node.cpus, "mem": node.memory_mib, "billing": node.cpus}
     if node.gpus:
         counts["gres/gpu"] = len(node.gpus)
+    if any([gpu.shards for gpu in node.gpus]):
+        counts["gres/shard"] = sum([gpu.shards for gpu in node.gpus])
     return counts
 
 
@@ -126,6 +140,8 @@ def used_tres(held: Occupancy) -> dict[str, int]:
         counts["mem"] = held.memory_mib
     if held.gpus:
         counts["gres/gpu"] = len(held.gpus)
+    if held.shards:
+        counts["gres/shard"] = sum(held.shards.values())
     return counts
 
 

@@ -20,7 +20,7 @@ from penstock.controller.views.file_names import std_file
 from penstock.controller.views.queue_fields import tres_per
 from penstock.controller.views.sinfo import user_name
 from penstock.controller.views.squeue import QueueRequest, running_steps, select
-from penstock.engine.state import NO_TASK, PENDING, ClusterConfig, Job, Node, Partition, State, Step
+from penstock.engine.state import NO_TASK, PENDING, ClusterConfig, Job, Node, NodeAlloc, Partition, State, Step
 from penstock.spec import arrays, hostlist, states
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
 from penstock.spec.gres import format_tres
@@ -122,7 +122,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         f"Socks/Node=* NtasksPerN:B:S:C={per_node}:0:*:* CoreSpec=*",
     ]
     if details:
-        lines += [_alloc_line(state, alloc.node, alloc.cpus, alloc.memory_mib, alloc.gpus) for alloc in job.allocs]
+        lines += [_alloc_line(state, alloc) for alloc in job.allocs]
     lines += [
         f"MinCPUsNode={max(per_node, 1) * request.cpus_per_task} MinMemory{memory[0]}={format_memory(memory[1])} MinTmpDiskNode=0",
         f"Features={clean(request.constraint) or '(null)'} DelayBoot=00:00:00",
@@ -176,19 +176,26 @@ def _before_suspension(job: Job) -> int:
     return max(0, job.suspend_ms - job.start_ms - job.suspended_total_ms) // 1000 if job.suspend_ms else 0
 
 
-def _alloc_line(state: State, node: str, cpus: int, memory_mib: int, gpus: tuple[str, ...]) -> str:
+def _alloc_line(state: State, alloc: NodeAlloc) -> str:
     """CPUs are counted here, not numbered, so there is CPUs= where Slurm has CPU_IDs=."""
-    return f"  Nodes={node} CPUs={cpus} Mem={memory_mib} GRES={gres_of(state, node, gpus)}"
+    gres = gres_of(state, alloc.node, alloc.gpus, alloc.shards)
+    return f"  Nodes={alloc.node} CPUs={alloc.cpus} Mem={alloc.memory_mib} GRES={gres}"
 
 
-def gres_of(state: State, node: str, gpus: tuple[str, ...]) -> str:
-    """`gpu:h100:2(IDX:0-1)` of GPUs that one job holds on a node."""
+def gres_of(state: State, node: str, gpus: tuple[str, ...], shards: int = 0) -> str:
+    """`gpu:h100:2(IDX:0-1)` of GPUs that one job holds on a node, `shard:3(3/4,0/4)` of parts of one."""
     known = state.nodes.get(node)
     if not gpus or known is None:
         return ""
     held = node_facts.Occupancy()
-    held.gpus.update(gpus)
-    texts = node_facts.gres_used_text(known, held).split(",gpu")
+    if shards:
+        held.shards[gpus[0]] = shards
+    else:
+        held.gpus.update(gpus)
+    whole, _, parts = node_facts.gres_used_text(known, held).partition(",shard:")
+    if shards:
+        return f"shard:{parts}"
+    texts = whole.split(",gpu")
     return ",gpu".join([text for text in texts if "(IDX:N/A)" not in text])
 
 
