@@ -229,3 +229,10 @@ def test_every_engine_setting_has_a_parameter():
 def test_gres_types_list_what_nodes_have(conf):
     assert "GresTypes does not list gpu" in refusal(conf("ClusterName=t\nNodeName=a Gres=gpu:2\n"))
     assert "GresTypes does not list shard" in refusal(conf("ClusterName=t\nGresTypes=gpu\nNodeName=a Gres=gpu:2,shard:4\n"))
+
+
+def test_shards_are_spread_evenly_over_the_gpus_of_their_node(conf):
+    refused = refusal(conf("ClusterName=t\nGresTypes=gpu,shard\nNodeName=a Gres=gpu:2,shard:5\n"))
+    assert "node a has Gres=gpu:2,shard:5: 5 shards cannot be spread evenly over 2 GPUs" in refused
+    node = read(conf("ClusterName=t\nGresTypes=gpu,shard\nNodeName=a Gres=gpu:h100:2,shard:8\n")).nodes[0]
+    assert cluster.gpus_of(node) == "h100:2,shard:8"
