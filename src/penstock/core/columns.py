@@ -145,6 +145,11 @@ class Columns:
 
     # Answers
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether any record waits for the scheduler."""
+        return self._waiting.count > 0
+
     def refusal(self, partition: str, shares: tuple[Share, ...], licenses: GresCounts = ()) -> Reason | None:
         """Why these shares and licences cannot be given as things are now; None: they can. For the applier, which has checked the job.
         Shares of one call name each node once."""

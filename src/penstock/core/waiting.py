@@ -80,6 +80,10 @@ class Waiting:
         self._tail = list(self._slot_of.values())
         self._pending = None
 
+    @property
+    def count(self) -> int:
+        return len(self._slot_of)
+
     def pending(self) -> Pending:
         """The columns in priority order; the same object until something changes."""
         if self._pending is None:

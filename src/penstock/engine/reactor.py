@@ -79,7 +79,7 @@ class Reactor:
         self.indexes = Indexes(state, history=world.history)
         self.notes = Notes(state, self.indexes)
         self.durable_seq = state.seq
-        self.needs_plan = True
+        self._changed_since_view = True
         self.refusing = ""
         """Why submissions are refused at present (a full disk); empty: they are not."""
         self.blobs: dict[bytes, bytes] = {}
@@ -227,9 +227,14 @@ class Reactor:
 
     # --- planning ---
 
+    @property
+    def needs_plan(self) -> bool:
+        """Whether something changed since the last view, and something waits that a pass could start."""
+        return self._changed_since_view and self.indexes.columns.has_pending
+
     def view(self, now_ms: int) -> View:
         """The planner's input as things are now; the flag falls, later changes raise it again."""
-        self.needs_plan = False
+        self._changed_since_view = False
         return self.indexes.columns.view(self.state.seq, self.now(now_ms) // 1000)
 
     def planned(self, plan: Plan, now_ms: int) -> int:
@@ -237,7 +242,7 @@ class Reactor:
         self.notes.plan = plan
         started = apply_plan(self.state, self.indexes, plan, self.now(now_ms), self.propose)
         if len(started) < len(plan.starts) or not plan.complete:
-            self.needs_plan = True
+            self._changed_since_view = True
         return len(started)
 
     # --- time ---
@@ -246,7 +251,7 @@ class Reactor:
         """Everything that happens because time passes; call it about once a second, and at `next_wake_ms`."""
         now_ms = self.now(now_ms)
         if self.indexes.became_eligible(now_ms):
-            self.needs_plan = True
+            self._changed_since_view = True
         age_ms = self.state.config.min_job_age_s * 1000
         finished = self.indexes.finished
         due: dict[int, None] = {}
@@ -353,7 +358,7 @@ class Reactor:
         if job.dependency:
             self.reconsider(job, event.now_ms)
         if not job.hold:
-            self.needs_plan = True
+            self._changed_since_view = True
 
     def _started(self, event: e.JobStarted) -> None:
         job = self.state.jobs[event.new_id or event.job_id]
@@ -377,7 +382,7 @@ class Reactor:
             self.finished(job, event.now_ms)
         else:
             self._requeued(job, event.now_ms)
-        self.needs_plan = True
+        self._changed_since_view = True
 
     def _requeued(self, job: Job, now_ms: int) -> None:
         """It waits again; a dependency that it still has, as it was cancelled before it ran, is judged anew."""
@@ -394,7 +399,7 @@ class Reactor:
         elif job.state == PENDING:
             self._requeued(job, event.now_ms)
         self.requests.steps.run_ended(event.job_id)
-        self.needs_plan = True
+        self._changed_since_view = True
 
     def _step_ended(self, event: e.StepRunEnded) -> None:
         self.requests.steps.ended(event.job_id, event.step_id, event.now_ms)
@@ -403,14 +408,14 @@ class Reactor:
         self.nodes.suspend(self.state.jobs[event.job_id], event.resumed)
 
     def _changed(self, event: e.JobChanged) -> None:
-        self.needs_plan = True
+        self._changed_since_view = True
         if event.end_limit_ms is not None:
             self.nodes.set_time_limit(self.state.jobs[event.job_id])
         if event.dependency:
             self.reconsider(self.state.jobs[event.job_id], event.now_ms)
 
     def _world_changed(self, event: e.Event) -> None:
-        self.needs_plan = True
+        self._changed_since_view = True
 
     def _signal(self, event: e.SignalQueued) -> None:
         self.nodes.signal(self.state.signals[event.signal_id])
