@@ -23,5 +23,8 @@ def test_a_restored_cluster_runs_jobs_again(tmp_path: Path) -> None:
         cluster.run("penstock", "restore", "--force", "--dir", str(cluster.folder), copy)
         cluster.up()
         assert cluster.run("squeue", "-h", "-o", "%i").split() == [held]
+        new = tmp_path / "new"
+        assert "cluster.json" in cluster.run("penstock", "restore", "--dir", str(new), copy)
+        assert (new / "cluster.json").read_text() == (cluster.folder / "cluster.json").read_text()
         cluster.run("scontrol", "release", held)
         cluster.wait_state(held, "COMPLETED")

@@ -15,6 +15,7 @@ import pytest
 from test_store_sqlite import job, numbered_batch, open_store, picture, whole_batches
 
 import penstock
+from penstock.config.folder import ClusterFolder
 from penstock.store import backup as backups
 from penstock.store.backup import backup, read_manifest, restore
 from penstock.store.base import Batch, StoreBusy, StoreCorrupt, StoreError, StoreFailed, StoreNewer
@@ -151,7 +152,7 @@ def with_field(name, value):
         (lambda name, content: None if name == "manifest.json" else content, StoreError, "no penstock backup"),
         (lambda name, content: b"{}" if name == "manifest.json" else content, StoreError, "no penstock backup"),
         (lambda name, content: b" " * 100_000 if name == "manifest.json" else content, StoreError, "no penstock backup"),
-        (with_field("format_version", 2), StoreNewer, "backup format 2"),
+        (with_field("format_version", 99), StoreNewer, "backup format 99"),
         (with_field("schema_version", 99), StoreNewer, "schema 99"),
         (with_field("feed_version", 99), StoreNewer, "feed 99"),
         (with_field("seq", 77), StoreCorrupt, "not what its manifest says"),
@@ -235,3 +236,78 @@ def test_the_manifest_is_the_readable_first_member(cluster, tmp_path):
     with tarfile.open(tmp_path / "b.tar") as archive:
         assert archive.getnames() == ["manifest.json", "state.db"]
         assert json.load(archive.extractfile("manifest.json")) == msgspec.to_builtins(made)
+
+
+# -- the files that configure a cluster -------------------------------------------------------------------------------------------------
+
+CONF = b"ClusterName=b\n"
+
+
+@pytest.fixture
+def configured(cluster, tmp_path):
+    """(a backup with two files, a folder with another slurm.conf)."""
+    (tmp_path / "slurm.conf").write_bytes(CONF)
+    (tmp_path / "extra.conf").write_bytes(b"")
+    made = backup(
+        str(cluster), str(tmp_path / "b.tar"), files={"slurm.conf": str(tmp_path / "slurm.conf"), "d/x.conf": str(tmp_path / "extra.conf")}
+    )
+    assert list(made.files) == ["slurm.conf", "d/x.conf"]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "slurm.conf").write_bytes(b"ClusterName=old\n")
+    return tmp_path / "b.tar", folder
+
+
+def test_the_files_come_back_and_what_they_replace_is_kept(configured):
+    archive, folder = configured
+    restore(str(archive), str(folder / "store"), files_directory=str(folder))
+    assert (folder / "slurm.conf").read_bytes() == CONF
+    assert (folder / "slurm.conf.replaced").read_bytes() == b"ClusterName=old\n"
+    assert (folder / "d" / "x.conf").read_bytes() == b""
+    assert contents(folder / "store")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda name, content: content + b"x" if name == "files/slurm.conf" else content, "slurm.conf does not have the sha256"),
+        (lambda name, content: None if name == "files/slurm.conf" else content, "has no slurm.conf"),
+        (with_field("files", {"../evil": "0"}), "not below the cluster's folder"),
+        (with_field("files", {"/etc/evil": "0"}), "not below the cluster's folder"),
+        (with_field("files", {str(number): "0" for number in range(100)}), "at most 64"),
+    ],
+)
+def test_files_that_are_damaged_or_would_leave_the_folder_change_nothing(configured, tmp_path, change, text):
+    archive, folder = configured
+    rewrite(archive, tmp_path / "bad.tar", change)
+    with pytest.raises(StoreCorrupt, match=text):
+        restore(str(tmp_path / "bad.tar"), str(folder / "store"), files_directory=str(folder))
+    assert sorted(os.listdir(folder)) == ["slurm.conf", "store"] and files(folder / "store") == []
+    assert (folder / "slurm.conf").read_bytes() == b"ClusterName=old\n"
+
+
+def test_a_backup_of_the_first_format_has_no_files(configured, tmp_path):
+    archive, folder = configured
+
+    def older(name, content):
+        fields = json.loads(content) if name == "manifest.json" else {}
+        fields.pop("files", None)
+        return json.dumps({**fields, "format_version": 1}).encode() if fields else None if name.startswith("files/") else content
+
+    rewrite(archive, tmp_path / "old.tar", older)
+    assert restore(str(tmp_path / "old.tar"), str(folder / "store"), files_directory=str(folder)).files == {}
+    assert (folder / "slurm.conf").read_bytes() == b"ClusterName=old\n"
+
+
+def test_the_configuration_of_a_folder_is_its_files_and_what_they_include(tmp_path):
+    folder = ClusterFolder(str(tmp_path / "c"))
+    folder.make()
+    (tmp_path / "c" / "slurm.conf").write_text("Include nodes/all.conf\nInclude ../outside.conf # site\nInclude missing.conf\n")
+    (tmp_path / "c" / "nodes").mkdir()
+    (tmp_path / "c" / "nodes" / "all.conf").write_text("include more.conf\n")
+    (tmp_path / "c" / "nodes" / "more.conf").write_text("")
+    (tmp_path / "c" / "gres.conf").write_text("")
+    (tmp_path / "outside.conf").write_text("")
+    inside, outside = folder.configuration_files()
+    assert list(inside) == ["slurm.conf", "gres.conf", "nodes/all.conf", "nodes/more.conf"]
+    assert [os.path.realpath(path) for path in outside] == [str(tmp_path / "outside.conf")]

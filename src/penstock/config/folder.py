@@ -24,9 +24,13 @@ import stat
 
 import msgspec
 
+from penstock.config.lines import included
+
 CLUSTER_VERSION = 1
 MAX_NODES = 1_024
 """Virtual nodes of one machine."""
+CONFIGURATION = ("cluster.json", "slurm.conf", "gres.conf", "cgroup.conf", "topology.conf", "topology.yaml", "penstock.toml")
+"""What a person or `penstock up` writes into the folder."""
 REGISTRY = ".local/state/penstock/clusters"
 """Below the home folder of the uid's passwd entry; `wire.lite` reads it."""
 
@@ -157,6 +161,21 @@ class ClusterFolder:
             with open(temporary, "wb") as file:
                 file.write(msgspec.json.encode(supervision))
             os.replace(temporary, self._supervision)
+
+    def configuration_files(self) -> tuple[dict[str, str], list[str]]:
+        """The files that configure the cluster: those below its folder by their relative names, and the paths of those elsewhere."""
+        paths = [path for name in CONFIGURATION if os.path.exists(path := f"{self.path}/{name}")]
+        for path in [path for path in paths if path.endswith(".conf")]:
+            paths += included(path)
+        inside: dict[str, str] = {}
+        outside: dict[str, None] = {}
+        for path in paths:
+            name = os.path.relpath(path, self.path)
+            if name.startswith(".."):
+                outside[path] = None
+            else:
+                inside[name] = path
+        return inside, list(outside)
 
     def node_names(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.read().nodes)

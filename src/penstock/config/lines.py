@@ -48,6 +48,21 @@ def read_lines(path: str) -> Iterator[Line]:
     yield from _read(path, 0, left)
 
 
+def included(path: str, depth: int = 0) -> list[str]:
+    """The files that this one includes, and those that they include; a file that cannot be read includes none."""
+    found: list[str] = []
+    try:
+        lines = _text(path).split("\n") if depth < MAX_INCLUDE_DEPTH else []
+    except ConfigError:
+        return found
+    for line in lines:
+        match = _INCLUDE.match(_COMMENT.sub("", line).strip())
+        if match:
+            target = os.path.join(os.path.dirname(path), match[1])
+            found += [target, *included(target, depth + 1)] if os.path.exists(target) else []
+    return found
+
+
 def _read(path: str, depth: int, left: list[int]) -> Iterator[Line]:
     if depth > MAX_INCLUDE_DEPTH:
         raise ConfigError(f"{path}: Include is nested more than {MAX_INCLUDE_DEPTH} deep")

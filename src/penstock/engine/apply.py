@@ -48,7 +48,7 @@ STATE_OF_CAUSE = {
 class Changes:
     """Rows touched since the last flush, in order. Dictionaries serve as ordered sets."""
 
-    __slots__ = ("config", "counters", "history", "jobs", "nodes", "purged", "signals", "steps")
+    __slots__ = ("config", "counters", "history", "jobs", "nodes", "office", "purged", "signals", "steps")
 
     def __init__(self) -> None:
         self.clear()
@@ -62,6 +62,8 @@ class Changes:
         self.history: list[tuple[Job, list[Step], bool]] = []
         """Rows that leave State and stay as history: (job, its steps, is it an earlier run of a requeued job)."""
         self.config = False
+        self.office = False
+        """A controller took office: it notes the version of the rows that it writes."""
         self.counters = False
 
     def merge(self, other: Changes) -> None:
@@ -73,6 +75,7 @@ class Changes:
         self.purged.update(other.purged)
         self.history += other.history
         self.config |= other.config
+        self.office |= other.office
         self.counters |= other.counters
 
     def __bool__(self) -> bool:
@@ -98,6 +101,7 @@ def _configured(state: State, event: e.Configured, changes: Changes) -> None:
 
 def _epoch_begun(state: State, event: e.EpochBegun, changes: Changes) -> None:
     state.counters.epoch = event.epoch
+    changes.office = True
 
 
 def _job_submitted(state: State, event: e.JobSubmitted, changes: Changes) -> None:

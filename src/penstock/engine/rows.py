@@ -1,5 +1,8 @@
 """State as rows: what a commit writes, and the way back.
 
+Rows have a version, which each controller notes when it takes office. A new field with a default needs no new version; whatever an older
+program would misread does. A folder whose rows this program cannot read is refused by name, before anything is decoded.
+
 `batch_of` turns what was touched since the last commit into one store Batch; `load` makes State from live rows. Together with the
 feed they obey the law load(rows) == replay(feed) == live.
 """
@@ -11,7 +14,14 @@ import msgspec
 from penstock.engine.apply import Changes, apply
 from penstock.engine.events import decode as decode_event
 from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, JobSpec, Node, Signal, State, Step
-from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, run_key, step_key
+from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, StoreFailed, StoreNewer, run_key, step_key
+
+ROWS_VERSION = 1
+"""What this program writes."""
+ROWS_OLDEST = 1
+"""The oldest that it reads; older ones need the program in between, or a migration of the store."""
+FORMAT = "format"
+"""Kind of the row that holds the version."""
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_job = msgspec.msgpack.Decoder(Job).decode
@@ -74,6 +84,8 @@ def batch_of(state: State, changes: Changes, events: list[tuple[int, bytes]]) ->
             upserts.append(("signal", signal_id, _encode(signal), None))
     if changes.config:
         upserts.append(("config", "", _encode(state.config), None))
+    if changes.office:
+        upserts.append((FORMAT, "", _encode(ROWS_VERSION), None))
     if changes.counters:
         upserts.append(("counters", "", _encode(state.counters), None))
     return batch
@@ -89,7 +101,24 @@ def _step_row(step: Step, live: int) -> tuple[str, str, bytes, StepIndex]:
 
 
 def load(loaded: Loaded) -> State:
-    """State from the live rows of a store."""
+    """State from the live rows of a store. Raises StoreNewer or StoreFailed for rows that this program cannot read."""
+    for _, row in loaded.rows(FORMAT):
+        version = msgspec.msgpack.decode(row, type=int)
+        readable = f"this program reads {ROWS_OLDEST} to {ROWS_VERSION}"
+        if version > ROWS_VERSION:
+            raise StoreNewer(f"the store holds rows of version {version}, {readable}: start a penstock at least as new as its writer")
+        if version < ROWS_OLDEST:
+            raise StoreFailed(f"the store holds rows of version {version}, {readable}: start a penstock between the two first, once")
+    try:
+        return _decoded(loaded)
+    except msgspec.DecodeError as error:
+        raise StoreFailed(
+            f"a row cannot be read ({error}; this program reads versions {ROWS_OLDEST} to {ROWS_VERSION}): another program wrote it, "
+            "or it is damaged; restore the cluster from a backup (`penstock restore`)"
+        ) from error
+
+
+def _decoded(loaded: Loaded) -> State:
     state = State()
     state.seq = loaded.seq
     for _, row in loaded.rows("config"):

@@ -1,8 +1,9 @@
-"""Backup and restore of a cluster's store, as one file.
+"""Backup and restore of a cluster's store, and of the files that configure it, as one file.
 
 `backup` copies the database while the controller works on it (one read snapshot, copied in slices) into a tar file: `manifest.json`, then
-`state.db`. It holds everything acknowledged when it began. `restore` checks the manifest's versions and the copy's sha256 and structure
-before it touches anything, never replaces a cluster unless told to, and keeps the replaced one beside it as `state.db.replaced`.
+`state.db`, then the files. It holds everything acknowledged when it began. `restore` checks the manifest's versions, every sha256 and the
+copy's structure before it touches anything, never replaces a cluster unless told to, and keeps what it replaces beside it, as
+`state.db.replaced`, `slurm.conf.replaced` and so on.
 
 A restore that is interrupted leaves a marker with which the store refuses to start, so that half of one state is never taken for a whole.
 
@@ -17,7 +18,7 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import apsw
@@ -29,10 +30,14 @@ from penstock.store.lock import WriterLock
 from penstock.store.schema import APPLICATION_ID, migrations, recorded_version
 from penstock.store.sqlite import DATABASE, RESTORE_MARKER, make_private_directory, sync_directory
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 had no files; it is read as a backup without any."""
 SLICE_PAGES = 1_000  # copied between two calls of `progress`
 MANIFEST_MAX_BYTES = 64 << 10
+FILES_MAX = 64
+FILE_MAX_BYTES = 16 << 20  # of one file
 
+FILES_PREFIX = "files/"
 _CHUNK_BYTES = 1 << 20
 _REPLACED = DATABASE + ".replaced"
 
@@ -48,12 +53,16 @@ class Manifest(msgspec.Struct, frozen=True):
     made_s: int
     size_bytes: int
     sha256: str
+    files: dict[str, str] = {}
+    """Name of a file, relative to the cluster's folder, to the sha256 of its content."""
 
 
-def backup(directory: str, target_file: str, progress: Callable[[int, int], None] | None = None) -> Manifest:
+def backup(
+    directory: str, target_file: str, progress: Callable[[int, int], None] | None = None, files: Mapping[str, str] | None = None
+) -> Manifest:
     """Writes a consistent copy of the store in `directory`, also of a running one, to `target_file`, which must not exist.
 
-    `progress(copied pages, all pages)` is called after each slice. Raises StoreError.
+    `files`: name in the backup to path on disk. `progress(copied pages, all pages)` is called after each slice. Raises StoreError.
     """
     source_path = os.path.join(directory, DATABASE)
     if not os.path.exists(source_path):
@@ -65,16 +74,17 @@ def backup(directory: str, target_file: str, progress: Callable[[int, int], None
         for path in (copy_path, partial_path):
             _remove(path)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        contents = _read_files(files or {})
         schema_version, feed_version, seq = _copy_database(source_path, copy_path, progress)
         with open(copy_path, "rb") as copied:
             sha256 = hashlib.file_digest(copied, "sha256").hexdigest()
             size_bytes = copied.seek(0, os.SEEK_END)
-            manifest = Manifest(
-                FORMAT_VERSION, penstock.__version__, schema_version, feed_version, seq, int(time.time()), size_bytes, sha256
-            )
+            digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+            version, made_s = penstock.__version__, int(time.time())
+            manifest = Manifest(FORMAT_VERSION, version, schema_version, feed_version, seq, made_s, size_bytes, sha256, digests)
             copied.seek(0)
             with open(partial_path, "wb") as out:
-                _write_archive(out, manifest, copied)
+                _write_archive(out, manifest, copied, contents)
                 out.flush()
                 os.fsync(out.fileno())
         os.rename(partial_path, target_file)
@@ -98,8 +108,9 @@ def read_manifest(file: str) -> Manifest:
         raise StoreError(f"{file} is no penstock backup: {error}") from error
 
 
-def restore(file: str, directory: str, replace: bool = False) -> Manifest:
-    """Puts a backup's store into `directory`, whose cluster must be down. Raises StoreError and leaves what was there.
+def restore(file: str, directory: str, replace: bool = False, files_directory: str = "") -> Manifest:
+    """Puts a backup's store into `directory`, whose cluster must be down, and its files into `files_directory` (empty: nowhere). Raises
+    StoreError and leaves what was there.
 
     Jobs acknowledged after the backup was made are not in it, and their ids will be given again.
     """
@@ -116,10 +127,13 @@ def restore(file: str, directory: str, replace: bool = False) -> Manifest:
             try:
                 _unpack(archive, manifest, file, incoming)
                 _check_database(incoming, manifest)
+                contents = _unpack_files(archive, manifest, file) if files_directory else {}
             except BaseException:
                 _remove(incoming)
                 raise
-        _put_in_place(incoming, database, os.path.join(directory, _REPLACED), marker)
+        _put_in_place(
+            incoming, database, os.path.join(directory, _REPLACED), marker, lambda: _put_files(contents, files_directory, interrupted)
+        )
         return manifest
     except tarfile.TarError as error:
         raise StoreError(f"{file} is no penstock backup: {error}") from error
@@ -129,7 +143,7 @@ def restore(file: str, directory: str, replace: bool = False) -> Manifest:
         lock.release()
 
 
-def _put_in_place(incoming: str, database: str, replaced: str, marker: str) -> None:
+def _put_in_place(incoming: str, database: str, replaced: str, marker: str, put_files: Callable[[], None]) -> None:
     """Every line may be the last before a crash; with the marker there, the next restore goes on from wherever this one came to."""
     directory = os.path.dirname(database)
     if not os.path.exists(marker):
@@ -143,11 +157,58 @@ def _put_in_place(incoming: str, database: str, replaced: str, marker: str) -> N
             if os.path.exists(database + suffix):
                 os.rename(database + suffix, replaced + suffix)
         sync_directory(directory)
+    put_files()
     _remove(database + "-shm")
     os.rename(incoming, database)
     sync_directory(directory)
     os.unlink(marker)
     sync_directory(directory)
+
+
+def _put_files(contents: dict[str, bytes], directory: str, interrupted: bool) -> None:
+    """Each as a whole; what it replaces is kept, and what a former attempt replaced stays kept."""
+    for name, content in contents.items():
+        path = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path) and not (interrupted and os.path.exists(f"{path}.replaced")):
+            os.replace(path, f"{path}.replaced")
+        with open(f"{path}.new", "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(f"{path}.new", path)
+        sync_directory(os.path.dirname(path))
+
+
+def _read_files(files: Mapping[str, str]) -> dict[str, bytes]:
+    if len(files) > FILES_MAX:
+        raise StoreError(f"{len(files)} files belong to the configuration; a backup holds at most {FILES_MAX}")
+    contents = {}
+    for name, path in files.items():
+        with open(path, "rb") as file:
+            contents[name] = file.read(FILE_MAX_BYTES + 1)
+        if len(contents[name]) > FILE_MAX_BYTES:
+            raise StoreError(f"{path} is longer than {FILE_MAX_BYTES} bytes, too long for a backup")
+    return contents
+
+
+def _unpack_files(archive: tarfile.TarFile, manifest: Manifest, file: str) -> dict[str, bytes]:
+    """The files, checked. A name that would leave the cluster's folder is refused, whoever wrote it."""
+    contents = {}
+    if len(manifest.files) > FILES_MAX:
+        raise StoreCorrupt(f"{file} names {len(manifest.files)} files, at most {FILES_MAX} are allowed")
+    for name, sha256 in manifest.files.items():
+        if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+            raise StoreCorrupt(f"{file} names the file {name[:64]!r}, which is not below the cluster's folder")
+        try:
+            found = archive.extractfile(FILES_PREFIX + name)
+        except KeyError as error:
+            raise StoreCorrupt(f"{file} has no {name}; the backup is incomplete") from error
+        content = found.read(FILE_MAX_BYTES + 1) if found is not None else b""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise StoreCorrupt(f"{file} is damaged: {name} does not have the sha256 of its manifest")
+        contents[name] = content
+    return contents
 
 
 def _copy_database(source_path: str, copy_path: str, progress: Callable[[int, int], None] | None) -> tuple[int, int, int]:
@@ -169,10 +230,15 @@ def _copy_database(source_path: str, copy_path: str, progress: Callable[[int, in
         target.close(True)
 
 
-def _write_archive(out: BinaryIO, manifest: Manifest, copied: BinaryIO) -> None:
+def _write_archive(out: BinaryIO, manifest: Manifest, copied: BinaryIO, files: dict[str, bytes]) -> None:
     text = json.dumps(msgspec.to_builtins(manifest), indent=2).encode() + b"\n"
     with tarfile.open(fileobj=out, mode="w:", format=tarfile.PAX_FORMAT) as archive:
-        for name, size_bytes, content in (("manifest.json", len(text), io.BytesIO(text)), (DATABASE, manifest.size_bytes, copied)):
+        members: list[tuple[str, int, BinaryIO]] = [
+            ("manifest.json", len(text), io.BytesIO(text)),
+            (DATABASE, manifest.size_bytes, copied),
+            *((FILES_PREFIX + name, len(content), io.BytesIO(content)) for name, content in files.items()),
+        ]
+        for name, size_bytes, content in members:
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.mtime = size_bytes, 0o600, manifest.made_s
             archive.addfile(member, content)
