@@ -8,16 +8,18 @@ SEEDS ?= 1000
 KILLS ?= 500
 ROWS ?=
 BENCH ?=
+SEED ?= 1
+MIX ?= training
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell .ci/find-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench crash simulate lint format clean
+.PHONY: help demo test bench bench-planner crash simulate lint format clean
 
 help: ## this list
-	@echo 'make TARGET, where TARGET is one of'; grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
+	@echo 'make TARGET, where TARGET is one of'; grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 # The scripts of the commands are copied by the installer, the package itself is used where it lies: only the first two make it stale.
 $(VENV)/.installed: pyproject.toml hatch_build.py native/command.c $(wildcard scripts/*)
@@ -56,6 +58,9 @@ test: $(VENV)/.installed-test ## everything that proves the project; what cannot
 
 bench: $(VENV)/.installed ## the figures, beside a real Slurm where one is installed (ROWS=array1000,held8 BENCH='--json out.json')
 	@$(BIN)/python benchmarks/run.py $(if $(ROWS),--rows $(ROWS)) $(BENCH)
+
+bench-planner: $(VENV)/.installed ## the planner at 5,000 and 10,000 nodes with topology, and the memory of a pending job (SEED=1 MIX=training|held-out)
+	@$(BIN)/python benchmarks/planner_scale.py --seed $(SEED) --mix $(MIX) && $(BIN)/python benchmarks/planner_memory.py
 
 crash: $(VENV)/.installed-test ## the long crash proof: KILLS=500 random SIGKILLs under load
 	@PENSTOCK_CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest tests/e2e/test_crash.py -s
