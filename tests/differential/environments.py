@@ -11,8 +11,6 @@ MACHINERY = {
     "SLURM_STEP_LAUNCHER_PORT": "port of Slurm's own protocol between srun and slurmstepd",
     "SLURM_LAUNCH_NODE_IPADDR": "address of Slurm's own protocol between srun and slurmstepd",
     "SLURM_TASK_PID": "a process id",
-    "SLURM_TOPOLOGY_ADDR": "depends on the topology plug-in",
-    "SLURM_TOPOLOGY_ADDR_PATTERN": "depends on the topology plug-in",
     "SLURM_CPU_BIND": "the oracle binds nothing (task/none)",
     "SLURM_CPU_BIND_LIST": "the oracle binds nothing (task/none)",
     "SLURM_CPU_BIND_TYPE": "the oracle binds nothing (task/none)",

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -113,14 +113,15 @@ def pause() -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *options: str, slurm_conf: str = "") -> Iterator[Cluster]:
+def running(folder: Path, *options: str, slurm_conf: str = "", companions: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """A cluster for the duration of a block."""
     work = folder / "work"
     work.mkdir(parents=True)
     cluster = Cluster(folder / "cluster", work, options)
     if slurm_conf:
         cluster.folder.mkdir()
-        (cluster.folder / "slurm.conf").write_text(slurm_conf)
+        for name, text in {"slurm.conf": slurm_conf, **(companions or {})}.items():
+            (cluster.folder / name).write_text(text)
     cluster.up()
     try:
         yield cluster

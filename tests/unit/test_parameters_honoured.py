@@ -18,12 +18,12 @@ DAEMONS = "\n".join(
 CLUSTER = {
     **cluster.NUMBERS,
     **cluster.SWITCHES,
-    **{"mail_prog": "MailProg", "cluster_name": "ClusterName"},
+    **{"mail_prog": "MailProg", "cluster_name": "ClusterName", "topologies": "TopologyPlugin"},
 }
 PARTITION = {
     **{"nodes": "Nodes", "default": "Default", "state": "State", "max_time_s": "MaxTime", "default_time_s": "DefaultTime"},
     **{"priority_tier": "PriorityTier", "max_nodes": "MaxNodes", "def_mem_per_cpu_mib": "DefMemPerCPU"},
-    **{"max_mem_per_cpu_mib": "MaxMemPerCPU", "allow_groups": "AllowGroups", "allow_accounts": "AllowAccounts"},
+    **{"max_mem_per_cpu_mib": "MaxMemPerCPU", "allow_groups": "AllowGroups", "allow_accounts": "AllowAccounts", "topology": "Topology"},
 }
 
 

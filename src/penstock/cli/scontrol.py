@@ -45,6 +45,7 @@ SHOWN = {
     "node": "show_node",
     "partition": "show_partition",
     "step": "show_step",
+    "topology": "show_topology",
 }
 JSON = {"show_job": "json_jobs", "show_node": "json_nodes", "show_partition": "json_partitions"}
 LOADS = {
@@ -53,6 +54,7 @@ LOADS = {
     "show_node": "slurm_load_node error",
     "show_partition": "slurm_load_partitions error",
     "show_step": "slurm_get_job_steps error",
+    "show_topology": "slurm_load_topo error",
 }
 ENTITIES = (
     "config",
@@ -67,6 +69,7 @@ ENTITIES = (
     "nodename",
     "partitionname",
     "stepid",
+    "topology",
 )
 ABSENT_ENTITIES = {
     "aliases": "nodes have no aliases",
@@ -78,8 +81,7 @@ ABSENT_ENTITIES = {
     "licenses": "licences are not counted yet",
     "reservations": "there are no reservations yet",
     "slurmd": "see penstock status",
-    "topology": "there is no topology yet",
-    "topoconf": "there is no topology yet",
+    "topoconf": "use scontrol show topology, or read topology.yaml or topology.conf in the cluster's folder",
 }
 ABSENT_KEYWORDS = {
     "abort": "penstock down stops the cluster",

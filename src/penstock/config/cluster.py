@@ -50,6 +50,27 @@ class PartitionConfig(msgspec.Struct, frozen=True):
     max_mem_per_cpu_mib: int = 0
     allow_groups: tuple[str, ...] = ()
     allow_accounts: tuple[str, ...] = ()
+    topology: str = ""
+    """Name of its topology; "": the cluster's default."""
+
+
+class TopologyDomain(msgspec.Struct, frozen=True):
+    """A switch (with nodes or child switches) or a block."""
+
+    name: str
+    nodes: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    link_speed: int = 1
+
+
+class TopologyConfig(msgspec.Struct, frozen=True):
+    """How nodes are near each other; `kind` is tree, block or flat, `block_sizes` belongs to block."""
+
+    name: str
+    kind: str
+    default: bool = False
+    domains: tuple[TopologyDomain, ...] = ()
+    block_sizes: tuple[int, ...] = ()
 
 
 class GresConfig(msgspec.Struct, frozen=True):
@@ -88,6 +109,7 @@ class SlurmConfig(msgspec.Struct, frozen=True):
     gres: tuple[GresConfig, ...] = ()
     cgroup: dict[str, Value] = {}
     warnings: tuple[ConfigWarning, ...] = ()
+    topologies: tuple[TopologyConfig, ...] = ()
 
     def number(self, name: str) -> int:
         """The value of a numeric parameter; 0 where it is not set or unlimited."""
@@ -131,6 +153,7 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     settings["node_features"] = {node.name: node.features for node in config.nodes if node.features}
     settings["node_weights"] = {node.name: node.weight for node in config.nodes if node.weight != 1}
     settings["shown"] = dict(config.texts)
+    settings["max_switch_wait_s"] = int(config.scheduler.get("max_switch_wait") or 300)
     return settings
 
 
@@ -150,6 +173,7 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "max_mem_per_cpu_mib": partition.max_mem_per_cpu_mib,
         "allow_groups": partition.allow_groups,
         "allow_accounts": partition.allow_accounts,
+        "topology": partition.topology,
     }
 
 

@@ -68,7 +68,7 @@ def _read(path: str, depth: int, left: list[int]) -> Iterator[Line]:
         raise ConfigError(f"{path}: Include is nested more than {MAX_INCLUDE_DEPTH} deep")
     logical = ""
     begin = 0
-    for number, raw in enumerate(_text(path).split("\n"), 1):
+    for number, raw in enumerate(read_text(path).split("\n"), 1):
         left[0] -= 1
         if left[0] < 0:
             raise ConfigError(f"{path}:{number}: the configuration has more than {MAX_LINES} lines")
@@ -90,7 +90,8 @@ def _read(path: str, depth: int, left: list[int]) -> Iterator[Line]:
         raise ConfigError(f"{path}:{begin}: the file ends inside a continued line")
 
 
-def _text(path: str) -> str:
+def read_text(path: str) -> str:
+    """The whole file as text; ConfigError where it cannot be read, is too large, or is not text."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)

@@ -1,11 +1,11 @@
-"""Reads slurm.conf, and gres.conf and cgroup.conf beside it, through the parameter table.
+"""Reads slurm.conf, and gres.conf, cgroup.conf and the topology beside it, through the parameter table.
 
 General parameters are single pairs; lines that begin with NodeName, PartitionName, DownNodes or NodeSet carry the pairs of that entity; an
 entity named DEFAULT sets what the following lines of its kind start from. Partitions may name nodes by hostlist, NodeSet or ALL.
 
 Guarantees: a result is complete (defaults filled in, hostlists expanded, references checked) or a ConfigError lists what is wrong, each
 problem with file and line, unknown names with the nearest known one. Known parameters that do nothing here come back as warnings. Nothing
-outside the three files and what they include is read; no name is resolved, no host is asked.
+outside these files and what they include is read; no name is resolved, no host is asked.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from penstock.config.cluster import ConfigWarning, GresConfig, NodeConfig, PartitionConfig, SlurmConfig
+from penstock.config.cluster import ConfigWarning, GresConfig, NodeConfig, PartitionConfig, SlurmConfig, TopologyConfig
 from penstock.config.lines import MAX_PROBLEMS, ConfigError, Line, Pair, read_lines
+from penstock.config.topology import CONF, YAML, plugin_kind, read_topologies
 from penstock.spec import hostlist
 from penstock.spec import parameters as p
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_node_gres
 from penstock.spec.quantities import parse_count
+from penstock.spec.topology import FLAT
 
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
 NODE_STATES = ("CLOUD", "DOWN", "DRAIN", "FAIL", "FAILING", "FUTURE", "IDLE", "UNKNOWN")
@@ -73,6 +75,7 @@ class _Reading:
             self._attempt(line, lambda line: gres.extend(self._gres(line)))
         for line in self._lines(os.path.join(folder, "cgroup.conf"), optional=True):
             self._attempt(line, lambda line: cgroup.update(self._typed(p.CGROUP_CONF, line)))
+        topologies = self._topologies(folder, partitions)
         if self.problems:
             shown = self.problems[:MAX_PROBLEMS]
             more = [f"... and {len(self.problems) - MAX_PROBLEMS} more"] if len(self.problems) > MAX_PROBLEMS else []
@@ -88,7 +91,31 @@ class _Reading:
             tuple(gres),
             cgroup,
             tuple(self.warnings.values()),
+            topologies,
         )
+
+    def _topologies(self, folder: str, partitions: list[PartitionConfig]) -> tuple[TopologyConfig, ...]:
+        """Those of topology.yaml or topology.conf; partitions name one of them."""
+        topologies: tuple[TopologyConfig, ...] = ()
+        try:
+            kind = plugin_kind(str(self.values["TopologyPlugin"]))
+            topologies = read_topologies(folder, kind, self.nodes)
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return ()
+        except SpecError as error:
+            self.problems.append(f"{self.path}: {error}")
+            return ()
+        ignored = os.path.join(folder, CONF)
+        if os.path.exists(ignored) and (kind == FLAT or os.path.exists(os.path.join(folder, YAML))):
+            reason = f"{YAML} counts" if kind != FLAT else "TopologyPlugin is topology/flat"
+            self._warn(f"{ignored}:1", CONF, reason)
+        names = [topology.name for topology in topologies]
+        for partition in partitions:
+            if partition.topology and partition.topology not in names:
+                known = ", ".join(names) or f"none, as there is no {YAML}"
+                self.problems.append(f"{self.path}: partition {partition.name} has Topology={partition.topology[:64]}: allowed are {known}")
+        return topologies
 
     def _gres_types(self) -> None:
         """Every GRES of a node is of a type that GresTypes lists."""
@@ -157,8 +184,8 @@ class _Reading:
             lower = name.strip().lower()
             if lower not in known:
                 raise SpecError(f"unknown word {name[:64]!r} in SchedulerParameters{p.nearest(name, known)}")
-            if lower == "requeue_delay":
-                p.convert(p.INT, value, "SchedulerParameters=requeue_delay")
+            if lower in ("requeue_delay", "max_switch_wait"):
+                p.convert(p.INT, value, f"SchedulerParameters={lower}")
             self.scheduler[lower] = value.strip()
             if lower not in p.SCHEDULER_HONOURED:
                 self._warn(where, f"SchedulerParameters={lower}", p.TUNING)
@@ -246,6 +273,7 @@ class _Reading:
             max_mem_per_cpu_mib=_int(values, "MaxMemPerCPU"),
             allow_groups=_allowed(values, "AllowGroups"),
             allow_accounts=_allowed(values, "AllowAccounts"),
+            topology=str(values.get("Topology", "")),
         )
 
     def _members(self, text: str, depth: int = 0) -> tuple[str, ...]:

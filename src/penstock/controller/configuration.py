@@ -15,7 +15,7 @@ from penstock import SLURM_VERSION
 from penstock.config.cluster import ENGINE_FIELDS, SlurmConfig, engine_settings, gpus_of, own_nodes, partition_settings
 from penstock.config.folder import ClusterFolder
 from penstock.config.reader import read
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.state import ClusterConfig, Partition, Topology
 from penstock.spec.errors import SpecError
 from penstock.spec.parameters import FIXED, RESTART, SLURM_CONF
 
@@ -92,6 +92,7 @@ def _engine_config(config: SlurmConfig) -> ClusterConfig:
     settings = engine_settings(config)
     partitions = tuple(Partition(**partition_settings(p)) for p in config.partitions)  # type: ignore[arg-type]
     settings["partitions"] = partitions or (Partition("main", default=True),)
+    settings["topologies"] = msgspec.convert(config.topologies, tuple[Topology, ...], from_attributes=True)
     return ClusterConfig(**settings, single_user=_single_user())  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from penstock.engine.environment import batch_variables, job_variables, node_var
 from penstock.engine.request import parse_rlimits
 from penstock.engine.state import Job, Node, State, Step
 from penstock.engine.steps import StepRequest, count_of, ranks_of
+from penstock.engine.topology import topology_variables
 from penstock.spec.patterns import fill
 from penstock.wire.messages import Assign, LaunchStep, TaskIo
 
@@ -58,6 +59,7 @@ def assign(state: State, job: Job, rank: int, script: bytes, environment: bytes,
     spec = job.spec
     alloc = job.allocs[rank]
     variables = job_variables(state, job, directory) | node_variables(job, rank, gpu_indices(state.nodes[alloc.node]))
+    variables |= topology_variables(state, job, alloc.node)
     batch = rank == 0 and not spec.interactive
     stdin, stdout, stderr = standard_files(job) if batch else ("/dev/null", "", "")
     if batch:
@@ -102,7 +104,7 @@ def launch_step(state: State, job: Job, step: Step, request: StepRequest, enviro
     indices = gpu_indices(state.nodes[alloc.node])
     variables = job_variables(state, job, directory)
     variables |= step_variables(job, step, request.cpus_per_task or 0)
-    variables |= step_node_variables(alloc, rank, indices)
+    variables |= step_node_variables(alloc, rank, indices) | topology_variables(state, job, alloc.node)
     if request.export:
         variables["SLURM_EXPORT_ENV"] = request.export
     ranks = ranks_of(step.allocs, request.distribution)[rank]

@@ -86,6 +86,8 @@ def asked_variables(spec: JobSpec) -> dict[str, str]:
         variables["SLURM_NTASKS_PER_NODE"] = str(request.ntasks_per_node)
     if "cpus_per_task" in asked:
         variables["SLURM_CPUS_PER_TASK"] = str(request.cpus_per_task)
+    if request.segment:
+        variables["SLURM_JOB_SEGMENT_SIZE"] = str(request.segment)
     if spec.cpus_per_gpu:
         variables["SLURM_CPUS_PER_GPU"] = str(spec.cpus_per_gpu)
     if spec.mem_per_gpu_mib:

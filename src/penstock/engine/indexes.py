@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
@@ -17,6 +18,7 @@ from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.slots import slot_key
 from penstock.engine.apply import Changes
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
+from penstock.engine.topology import switches_until_ms, topology_of, topology_records
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
@@ -102,6 +104,7 @@ class Indexes:
         self.steps_of: dict[int, dict[int, None]] = {}
         """Job -> its steps that have not ended."""
         self.eligible_heap: list[tuple[int, int]] = []
+        """(when, job): begin times, and ends of waits for few switches."""
         self.finished: deque[tuple[int, int]] = deque()
         """(end_ms, job id) in order of ending, for the purge."""
         self.job_count = 0
@@ -133,6 +136,8 @@ class Indexes:
             known = len(self._columns_node)
             for name in changes.nodes:
                 self._node(name)
+            if changes.config:
+                self.columns.set_topologies(topology_records(self.state.config))
             if changes.config or len(self._columns_node) != known:
                 self._partitions()
         for job_id in changes.jobs:
@@ -168,7 +173,9 @@ class Indexes:
 
     def _partitions(self) -> None:
         self.feasible.clear()
-        for partition in self.state.config.partitions:
+        config = self.state.config
+        for partition in config.partitions:
+            topology = topology_of(config, partition)
             self.columns.upsert_partition(
                 PartitionRecord(
                     partition.name,
@@ -177,6 +184,7 @@ class Indexes:
                     partition.max_time_s,
                     partition.max_nodes,
                     partition.priority_tier,
+                    topology.name if topology is not None else "",
                 )
             )
 
@@ -256,6 +264,8 @@ class Indexes:
                 heapq.heappush(self.eligible_heap, (job.eligible_ms, job.id))
             else:
                 record = self._pending_record(job)
+                if record.request.switches:
+                    heapq.heappush(self.eligible_heap, (switches_until_ms(job), job.id))
         self._queue(job, record)
         if job.array_job_id:
             for other_id in self._throttled.get(job.array_job_id, ()):
@@ -287,9 +297,12 @@ class Indexes:
         startable = None
         if job.spec.array_limit:
             startable = min(elements, max(0, job.spec.array_limit - len(self.active_elements.get(job.array_job_id, ()))))
+        request = job.spec.request
+        if request.switches and switches_until_ms(job) <= self.clock_ms:
+            request = replace(request, switches=0)
         return PendingRecord(
             job.id,
-            job.spec.request,
+            request,
             job.spec.partitions,
             job.priority,
             job.array_job_id or job.id,
@@ -344,7 +357,7 @@ class Indexes:
         return self._specs.setdefault(spec, spec)
 
     def became_eligible(self, now_ms: int) -> list[int]:
-        """Jobs whose begin time has come since the last call; they join the planner's columns."""
+        """Jobs whose begin time, or the end of their wait for few switches, has come since the last call; the planner's columns follow."""
         self.clock_ms = max(self.clock_ms, now_ms)
         due = []
         while self.eligible_heap and self.eligible_heap[0][0] <= now_ms:

@@ -82,6 +82,9 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     alloc_sid: int = 0
     umask: int | None = None
     rlimits: tuple[str, ...] = ()
+    switches: int | None = None
+    switch_wait_s: int | None = None
+    segment: int | None = None
 
 
 BOUNDS = {
@@ -103,6 +106,9 @@ BOUNDS = {
     "immediate_s": (0, TIME_MAX_S),
     "alloc_sid": (0, 2**32),
     "umask": (0, 0o777),
+    "switches": (1, COUNT_MAX),
+    "switch_wait_s": (0, TIME_MAX_S),
+    "segment": (1, COUNT_MAX),
 }
 """Smallest and largest value of each number."""
 

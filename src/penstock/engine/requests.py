@@ -8,6 +8,7 @@ comes back with the same id takes its old place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -179,7 +180,8 @@ class Requests:
         reactor = self._reactor
         spec = event.spec
         view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
-        found = outlook(view, Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S))
+        request = spec.request if spec.switch_wait_s else replace(spec.request, switches=0)
+        found = outlook(view, Batch(request, spec.partitions, spec.time_limit_s or UNLIMITED_S))
         if isinstance(found, Reason):
             raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
         nodes = hostlist.compress([share.node for share in found.shares])

@@ -122,6 +122,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     submit_dir: str = ""
     """Where sbatch was typed, when --chdir says otherwise."""
     immediate_s: int = 0
+    switch_wait_s: int = 0
+    """So long after it became eligible the job starts on any number of switches."""
 
 
 class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -289,6 +291,27 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     max_mem_per_cpu_mib: int = 0
     allow_groups: tuple[str, ...] = ()
     allow_accounts: tuple[str, ...] = ()
+    topology: str = ""
+    """Name of one of the topologies; "": the default one."""
+
+
+class TopologyDomain(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A switch (with nodes or with child switches) or a block."""
+
+    name: str
+    nodes: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    link_speed: int = 1
+
+
+class Topology(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How nodes are near each other: `kind` is tree, block or flat; `block_sizes` belongs to block. Checked when it was read."""
+
+    name: str
+    kind: str
+    default: bool = False
+    domains: tuple[TopologyDomain, ...] = ()
+    block_sizes: tuple[int, ...] = ()
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -323,6 +346,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     return_to_service: int = 1
     shown: dict[str, str] = {}
     """Every parameter in Slurm's spelling, for `scontrol show config`."""
+    topologies: tuple[Topology, ...] = ()
+    """One is the default; none: all nodes are alike near."""
+    max_switch_wait_s: int = 300
+    """Longest that --switches delays a job, and as long as it does where the user gives no time."""
 
 
 def configured_node(config: ClusterConfig, name: str) -> tuple[tuple[str, ...], int]:

@@ -6,6 +6,8 @@ node, a partition limit that EnforcePartLimits=NO tolerates) queues and pends wi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from penstock.core.feasible import never_fits
@@ -19,6 +21,7 @@ from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes, gres_of
 from penstock.engine.request import SubmitRequest, parse_rlimits, refusal
 from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
+from penstock.engine.topology import check_segment, switch_wait_s
 from penstock.spec import arrays, hostlist
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
@@ -70,8 +73,12 @@ def submit(
     elements = arrays.count(tasks) if tasks else 1
     if indexes.job_count + ahead + elements > config.max_job_count:
         raise SlurmError(err.ESLURM_MAX_JOB_COUNT)
+    check_segment(config, partitions, request)
     resources = resolve_request(state, partitions, request)
     check_possible(indexes, partitions, resources)
+    wait_s = switch_wait_s(config, request)
+    if wait_s and all(_never_fits(indexes, partition.name, resources) for partition in partitions):
+        wait_s = 0
     time_limit_s = request.time_limit_s
     if time_limit_s is None:
         time_limit_s = min((p.default_time_s or p.max_time_s for p in partitions), key=lambda s: s or 1 << 60)
@@ -132,6 +139,7 @@ def submit(
         mem_per_gpu_mib=request.mem_per_gpu_mib or 0,
         open_mode=request.open_mode,
         immediate_s=request.immediate_s or 0,
+        switch_wait_s=wait_s,
     )
     dependency = resolve(state, indexes, request.dependency, job_id) if request.dependency else ""
     hold = "JobHeldUser" if request.hold else ""
@@ -242,6 +250,8 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             constraint=constraint,
             prefer=constraint_text(request.prefer, err.ESLURM_INVALID_PREFER),
             contiguous=request.contiguous,
+            switches=request.switches or 0,
+            segment=request.segment or 0,
         )
     except ValueError as error:
         names = {gres_name(item) for item in request.gres}
@@ -337,8 +347,10 @@ def node_names(state: State, text: str) -> tuple[str, ...]:
 
 
 def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request: Request) -> None:
-    """ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE where even the empty cluster could never run it in any of the partitions."""
+    """ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE where even the empty cluster could never run it in any of the partitions; --switches is a
+    wish that ends, so it makes nothing impossible."""
     state = indexes.state
+    request = replace(request, switches=0) if request.switches else request
     if not state.nodes:
         return
     for text, refused in ((request.constraint, err.ESLURM_INVALID_FEATURE), (request.prefer, err.ESLURM_INVALID_PREFER)):
@@ -356,6 +368,8 @@ def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request:
     detail = reason.sentence()
     if reason.what == "memory_mib":
         detail = f"{reason.asked} MiB asked, {reason.most} MiB is the most there can be\nMemory specification can not be satisfied"
+    if reason.what == "topology":
+        code = err.ESLURM_REQUESTED_TOPO_CONFIG_UNAVAILABLE
     wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
     if wanted - {name for node in state.nodes.values() for pool, _ in gres_of(node) for name in gres_names(pool)}:
         code = err.ESLURM_INVALID_GRES

@@ -66,7 +66,6 @@ NEUTRAL = {
     "oom-kill-step": ("0",),
     "profile": ("none",),
     "runtime": ("none",),
-    "switches": ("1", "1@0"),
     "threads-per-core": ("2",),
     "wait-all-nodes": ("1",),
     "x11": ("none",),

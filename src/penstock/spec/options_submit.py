@@ -11,7 +11,7 @@ YES, KEPT, WARN, NO = "supported", "recorded", "warned", "refused"
 
 LAYOUT = "sockets, cores and threads are not placed yet: a CPU is a hardware thread"
 BOOT = "nodes are not booted by this version"
-SEGMENT = "topology blocks are not scheduled yet"
+SEGMENT = "segments take what the fewest blocks can give"
 GPU_SHARE = "GPUs are counted per job, node or task only"
 CONTAINER = "OCI containers are not started yet"
 BURST = "there are no burst buffers"
@@ -274,7 +274,16 @@ OPTIONS = (
     ("resources", "", VALUE, "", "bar", "", NO, "hierarchical resources are not counted"),
     ("resv-ports", "", MAYBE, "", "bar", "SLURM_RESV_PORTS", NO, "ports are not reserved"),
     ("runtime", "", VALUE, "", "bar", "SBATCH_RUNTIME SALLOC_RUNTIME SRUN_RUNTIME", NO, CONTAINER),
-    ("segment", "", VALUE, "", "bar", "SBATCH_SEGMENT_SIZE SALLOC_SEGMENT_SIZE SRUN_SEGMENT_SIZE", NO, SEGMENT),
+    (
+        "segment",
+        "",
+        VALUE,
+        "",
+        "bar",
+        "SBATCH_SEGMENT_SIZE SALLOC_SEGMENT_SIZE SRUN_SEGMENT_SIZE",
+        YES,
+        "test_topology:test_switches_and_segments",
+    ),
     ("send-libs", "", MAYBE, "", "r", "SLURM_SEND_LIBS", NO, BROADCAST),
     ("signal", "", VALUE, "", "bar", "SBATCH_SIGNAL SALLOC_SIGNAL SLURM_SIGNAL", YES, "test_sbatch_options:test_a_signal_before_the_end"),
     ("slurmd-debug", "", VALUE, "", "r", "SLURMD_DEBUG", NO, "the agent's log has its own level"),
@@ -282,7 +291,16 @@ OPTIONS = (
     ("spread-job", "", FLAG, "", "bar", "SBATCH_SPREAD_JOB SALLOC_SPREAD_JOB SLURM_SPREAD_JOB", NO, "nodes are filled, not spread over"),
     ("spread-segments", "", FLAG, "", "bar", "", NO, SEGMENT),
     ("stepmgr", "", FLAG, "", "bar", "", NO, "steps are granted by the controller"),
-    ("switches", "", VALUE, "", "bar", "SBATCH_REQ_SWITCH SALLOC_REQ_SWITCH SLURM_REQ_SWITCH", NO, "switches are not scheduled yet"),
+    (
+        "switches",
+        "",
+        VALUE,
+        "",
+        "bar",
+        "SBATCH_REQ_SWITCH SALLOC_REQ_SWITCH SLURM_REQ_SWITCH",
+        YES,
+        "test_topology:test_switches_and_segments",
+    ),
     ("task-epilog", "", VALUE, "", "r", "SLURM_TASK_EPILOG", NO, PROLOGS),
     ("task-prolog", "", VALUE, "", "r", "SLURM_TASK_PROLOG", NO, PROLOGS),
     ("test-only", "", FLAG, "", "b", "", YES, "test_sbatch:test_test_only"),

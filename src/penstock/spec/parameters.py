@@ -114,6 +114,7 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("MailProg=/bin/mail", STRING),
     _table("SchedulerParameters", LIST),
     _table("GresTypes", LIST),
+    _table("TopologyPlugin=topology/flat", STRING),
     # Inert, because something of Penstock's own does the work.
     _table("SlurmctldHost SlurmctldAddr ControlMachine ControlAddr BackupController BackupAddr", STRING, HERE, RESTART),
     _table("SlurmctldPort=6817 SlurmdPort=6818 SrunPortRange", STRING, HERE, RESTART),
@@ -134,7 +135,7 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("TaskPlugin=task/cgroup,task/affinity|task/cgroup|task/none|task/affinity TaskPluginParam", STRING, OWN, RESTART),
     _table("JobAcctGatherType=jobacct_gather/cgroup|jobacct_gather/linux|jobacct_gather/none JobAcctGatherParams", STRING, OWN, RESTART),
     _table("JobAcctGatherFrequency=task=30|30", STRING, OWN),
-    _table("MpiDefault=none SwitchType=switch/none TopologyPlugin=topology/flat|topology/default|topology/none", STRING, OWN, RESTART),
+    _table("MpiDefault=none SwitchType=switch/none", STRING, OWN, RESTART),
     _table("JobCompType=jobcomp/none PreemptType=preempt/none PreemptMode=OFF", STRING, LATER, RESTART),
     _table("PriorityType=priority/multifactor|priority/basic", STRING, OWN, RESTART),
     _table("JobContainerType NamespaceType", STRING, LATER, RESTART),
@@ -215,7 +216,7 @@ NODE_LINE: Mapping[str, Parameter] = _keyed(
 )
 
 PARTITION_LINE: Mapping[str, Parameter] = _keyed(
-    _table("PartitionName Nodes State=UP", STRING),
+    _table("PartitionName Nodes State=UP Topology", STRING),
     _table("Default=NO", BOOL),
     _table("MaxTime=UNLIMITED DefaultTime=NONE", DURATION),
     _table("PriorityTier=1", INT),
@@ -231,7 +232,7 @@ PARTITION_LINE: Mapping[str, Parameter] = _keyed(
     _table("Hidden=NO RootOnly=NO DisableRootJobs=NO ReqResv=NO LLN=NO ExclusiveUser=NO ExclusiveTopo=NO PowerDownOnIdle=NO", BOOL, LATER),
     _table("GraceTime=0 SuspendTime=INFINITE SuspendTimeout=30 ResumeTimeout=60", SECONDS, LATER),
     _table("OverTimeLimit=0", MINUTES, LATER),
-    _table("TRESBillingWeights JobDefaults Topology", STRING, LATER),
+    _table("TRESBillingWeights JobDefaults", STRING, LATER),
 )
 
 DOWN_LINE: Mapping[str, Parameter] = _keyed(_table("DownNodes State=DOWN Reason", STRING))
@@ -253,7 +254,7 @@ CGROUP_CONF: Mapping[str, Parameter] = _keyed(
 )
 
 # The words of SchedulerParameters. Honoured ones first; what follows only tunes Slurm's passes, which Penstock does not make.
-SCHEDULER_HONOURED = ("kill_invalid_depend", "requeue_delay")
+SCHEDULER_HONOURED = ("kill_invalid_depend", "max_switch_wait", "requeue_delay")
 _INERT_WORDS = """
 allow_zero_lic assoc_limit_stop batch_sched_delay bb_array_stage_cnt bf_allow_magnetic_slot bf_busy_nodes bf_continue
 bf_hetjob_immediate bf_hetjob_prio bf_interval bf_job_part_count_reserve bf_licenses bf_max_job_array_resv bf_max_job_assoc
@@ -263,7 +264,7 @@ bf_window_linear bf_yield_interval bf_yield_rpc_cnt bf_yield_sleep build_queue_t
 default_gbytes default_queue_depth defer defer_batch delay_boot disable_hetjob_steps disable_job_shrink disable_user_top
 enable_expedited_requeue enable_hetjob_steps enable_job_state_cache enable_user_top extra_constraints hetjob_immediate
 ignore_constraint_validation ignore_numa ignore_prefer_validation inventory_interval max_array_tasks max_depend_depth max_rpc_cnt
-max_sched_time max_script_size max_submit_line_size max_switch_wait no_backup_scheduling nohold_on_prolog_fail pack_serial_at_end
+max_sched_time max_script_size max_submit_line_size no_backup_scheduling nohold_on_prolog_fail pack_serial_at_end
 partition_job_depth preempt_reorder_count preempt_send_user_signal preempt_strict_order preempt_youngest_first reduce_completing_frag
 salloc_wait_nodes sbatch_wait_nodes sched_interval sched_max_job_start sched_min_interval spec_cores_first step_retry_count
 step_retry_time time_min_as_soft_limit whole_hetjob whole_pack

@@ -10,6 +10,9 @@ partition           text   comma list, as typed
 account qos wckey reservation comment
                     text   as typed; recorded and shown, validated by the controller where it can
 constraint prefer   text   feature expressions (spec.constraints), as typed; checked by the controller, which knows the features
+switches            int    most leaf switches, 1 or more
+switch_wait_s       int    how long the job waits for so few; absent = max_switch_wait of the configuration
+segment             int    nodes that come together in a base block, 1 or more
 contiguous          bool   neighbours in the order of the nodes
 nodes_min           int    1 or more; `-N 2` gives min and max, `-N 2-4` both, absent means "as many as the tasks need"
 nodes_max           int    not below nodes_min
@@ -118,6 +121,10 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     for key in COUNTED:
         if key in values:
             request[key] = number(values[key], "--" + key.replace("_", "-"), program)
+    if "switches" in values:
+        _switches(options.text("switches"), request, program)
+    if "segment" in values:
+        request["segment"] = number(values["segment"], "--segment", program)
     if "nodes" in values:
         request["nodes_min"], request["nodes_max"] = _nodes(options.text("nodes"), program)
     for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib"), ("mem_per_gpu", "mem_per_gpu_mib")):
@@ -290,6 +297,20 @@ def _begin(text: str, now_s: int, program: str) -> int:
         return parse_time(text, now_s)
     except ValueError as error:
         raise _malformed("begin", program, error) from None
+
+
+def _switches(text: str, request: dict[str, object], program: str) -> None:
+    """`COUNT[@TIME]`"""
+    from penstock.spec.times import parse_duration
+
+    count, at, wait = text.partition("@")
+    request["switches"] = number(count, "--switches", program)
+    if at:
+        try:
+            seconds = parse_duration(wait, "--switches")
+        except ValueError as error:
+            raise _malformed("switches", program, error) from None
+        request["switch_wait_s"] = TIME_MAX_S if seconds is None else min(seconds, TIME_MAX_S)
 
 
 def _nice(text: str | None, program: str) -> int:

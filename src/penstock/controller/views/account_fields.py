@@ -280,6 +280,7 @@ GETTERS |= {
     "cputime": lambda row, context: format_duration(row.elapsed_s * row.cpus),
     "cputimeraw": lambda row, context: str(row.elapsed_s * row.cpus),
     "derivedexitcode": _job(lambda job: f"{job.derived_exit}:0"),
+    "segmentsize": _job(lambda job: str(job.spec.request.segment or "")),
     "elapsed": lambda row, context: format_duration(row.elapsed_s),
     "elapsedraw": lambda row, context: str(row.elapsed_s),
     "eligible": _eligible,

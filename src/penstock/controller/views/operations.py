@@ -17,6 +17,7 @@ from penstock.controller.views.json_views import json_jobs, json_nodes, json_par
 from penstock.controller.views.show import show_config, show_job, show_node, show_partition, show_step
 from penstock.controller.views.sinfo import sinfo
 from penstock.controller.views.squeue import squeue
+from penstock.controller.views.topology import show_topology
 from penstock.engine.state import State
 from penstock.spec.errors import SlurmError, SpecError
 
@@ -33,6 +34,7 @@ TEXTS: dict[str, View] = {
     "show_node": show_node,
     "show_partition": show_partition,
     "show_step": show_step,
+    "show_topology": show_topology,
 }
 
 

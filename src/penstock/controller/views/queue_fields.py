@@ -218,7 +218,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "reasonlist": _reason_list,
     "reboot": _always("0"),
     "reqnodes": _each(lambda job: ",".join(job.spec.request.required_nodes)),
-    "reqswitch": _always("0"),
+    "reqswitch": _each(lambda job: str(job.spec.request.switches)),
     "requeue": lambda jobs, context: [str(int(_requeue(job, context))) for job in jobs],
     "reservation": _text("reservation"),
     "resizetime": _always("N/A"),
@@ -250,7 +250,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "trespertask": _each(lambda job: tres_per(job.spec.request.gres_per_task)),
     "userid": _each(lambda job: str(job.spec.uid)),
     "username": lambda jobs, context: [job.spec.user for job in jobs],
-    "wait4switch": _always("0"),
+    "wait4switch": _each(lambda job: str(job.spec.switch_wait_s)),
     "wckey": _text("wckey", ""),
     "workdir": _text("work_dir"),
 }

@@ -48,7 +48,8 @@ def _join(lines: Lines, oneliner: bool) -> str:
     return " ".join(lines) + "\n" if oneliner else "\n   ".join(lines) + "\n\n"
 
 
-def _pieces(texts: Iterator[str]) -> Iterator[bytes]:
+def pieces(texts: Iterator[str]) -> Iterator[bytes]:
+    """Records joined to pieces of RECORDS_MAX."""
     buffer: list[str] = []
     for text in texts:
         buffer.append(text)
@@ -66,7 +67,7 @@ def show_job(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[b
         raise SlurmError(ESLURM_INVALID_JOB_ID)
     if not jobs:
         yield b"No jobs in the system\n"
-    yield from _pieces(_join(job_lines(state, notes, job, request.details), request.oneliner) for job in jobs)
+    yield from pieces(_join(job_lines(state, notes, job, request.details), request.oneliner) for job in jobs)
 
 
 def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
@@ -150,6 +151,10 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
             lines.append(f"{label}={clean(text)}")
     if not spec.interactive:
         lines += [f"{label}={clean(std_file(job, which))}" for label, which in (("StdErr", "err"), ("StdIn", "in"), ("StdOut", "out"))]
+    if request.segment:
+        lines.append(f"SegmentSize={request.segment}")
+    if request.switches:
+        lines.append(f"Switches={request.switches}@{format_duration(spec.switch_wait_s)}")
     if spec.kill_on_invalid_dep is not None:
         lines.append(f"KillOnInvalidDependent={'Yes' if spec.kill_on_invalid_dep else 'No'}")
     if spec.cpus_per_gpu:
@@ -206,7 +211,7 @@ def show_node(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[
         if name not in state.nodes:
             raise SlurmError(NOT_FOUND, f"Node {name} not found")
     held = yield from node_facts.occupancy(state)
-    yield from _pieces(
+    yield from pieces(
         _join(node_lines(state, notes, state.nodes[name], held.get(name, node_facts.EMPTY), request.details), request.oneliner)
         for name in names
         if name in state.nodes
@@ -264,7 +269,7 @@ def show_partition(state: State, notes: Notes, fields: Fields, uid: int) -> Iter
         if name not in known:
             raise SlurmError(NOT_FOUND, f"Partition {name} not found")
     names = request.names or list(known)
-    yield from _pieces(_join(partition_lines(state, known[name]), request.oneliner) for name in names)
+    yield from pieces(_join(partition_lines(state, known[name]), request.oneliner) for name in names)
 
 
 def partition_lines(state: State, partition: Partition) -> Lines:
@@ -308,7 +313,7 @@ def show_step(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[
     if not rows:
         yield b"No job steps in the system\n"
     rows.sort(key=lambda row: (row[1].id, row[0].step_id))
-    yield from _pieces(_join(step_lines(step, job), request.oneliner) for step, job in rows)
+    yield from pieces(_join(step_lines(step, job), request.oneliner) for step, job in rows)
 
 
 def step_lines(step: Step, job: Job) -> Lines:
