@@ -196,6 +196,7 @@ ClusterName=configured
 GresTypes=gpu
 SchedulerParameters=requeue_delay=1
 MailProg={mail}
+Licenses=fluent:2,matlab
 NodeName=node0 NodeHostname=localhost CPUs=4 RealMemory=4096 Gres=gpu:h100:2 Feature=left,fast
 NodeName=node1 NodeHostname=localhost CPUs=4 RealMemory=4096 Gres=gpu:h100:2 Feature=right,fast
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE

@@ -1,8 +1,8 @@
 """What a job may ask of its nodes beyond sizes: features that are preferred or counted, neighbours; for sbatch, salloc and srun."""
 
 import pytest
-from conftest import Cluster
-from evidence import held, output_of
+from conftest import Cluster, wait_for
+from evidence import held, output_of, queue, variables
 
 NODES = "echo $SLURM_JOB_NODELIST"
 
@@ -27,6 +27,50 @@ def test_features_of_the_nodes(configured: Cluster, program: str):
         (["--contiguous", "-N2"], both),
     ):
         assert nodes_of(configured, program, *words) == expected, words
+
+
+@pytest.mark.parametrize("program", ["sbatch", "salloc", "srun"])
+def test_licences(configured: Cluster, program: str):
+    holder = configured.submit("-L", "matlab", "-o", "/dev/null", "--wrap", "while [ ! -e let-go ]; do sleep 0.05; done")
+    configured.wait_state(holder, "RUNNING")
+    waiting = configured.submit("--licenses=matlab:1,fluent", "-o", "/dev/null", "--wrap", "true")
+    wait_for(lambda: queue(configured, waiting, "%t %r %W") == ["PD Licenses matlab:1,fluent"], "the reason Licenses")
+    assert (
+        configured.run("scontrol", "-o", "show", "licenses", "matlab") == "LicenseName=matlab Total=1 Used=1 Free=0 Reserved=0 Remote=no\n"
+    )
+    assert nodes_of(configured, program, "--licenses=fluent:2", "-t5", "-w", "node0") == "node0"
+    (configured.work / "let-go").touch()
+    configured.wait_state(waiting, "COMPLETED")
+    (configured.work / "let-go").unlink()
+    done = configured.attempt(program, "-L", "fluent:3", *(["--wrap", "true"] if program == "sbatch" else ["true"]))
+    assert (done.returncode, "Invalid license specification" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("program", ["sbatch", "salloc", "srun"])
+def test_limits_that_the_planner_may_lower(configured: Cluster, program: str):
+    def limit(*words: str) -> str:
+        command = "scontrol -o show job $SLURM_JOB_ID"
+        alone = program != "sbatch"
+        text = configured.run(program, "-Q", *words, "sh", "-c", command) if alone else output_of(configured, command, *words)
+        return variables(text.replace(" ", "\n"))["TimeLimit"]
+
+    assert limit("--time-min=1", "-t5") == "00:05:00"
+    assert limit("--deadline=now+150", "--time-min=1", "-t5") == "00:02:00"
+    assert limit("--deadline=now+150", "-t0") == "00:02:00"
+
+
+def test_deadlines(configured: Cluster):
+    record = held(configured, "--deadline=now+1hour", "--time-min=2", "-t10")
+    assert (record["TimeMin"], record["TimeLimit"], record["Deadline"] > record["SubmitTime"]) == ("00:02:00", "00:10:00", True)
+    job = configured.submit("--deadline=now+2minutes", "-t5", "--wrap", "true")
+    configured.wait_state(job, "DEADLINE")
+    for words, text in (
+        (["--deadline=2020-01-01"], "Requested time limit is invalid (missing or exceeds some limit)"),
+        (["--deadline=now+10minutes", "--begin=now+1hour", "-t1"], "Incompatible begin and deadline time specification"),
+        (["--time-min=5", "-t3"], "Invalid time-min specification (exceeds job's time or other limits)"),
+    ):
+        done = configured.attempt("sbatch", *words, "--wrap", "true")
+        assert (done.returncode, text in done.stderr) == (1, True), done.stderr
 
 
 def test_features_as_shown(configured: Cluster):

@@ -44,6 +44,6 @@ def test_honoured_partition_keys_are_read(field):
 
 
 def test_every_honoured_key_is_known_here():
-    handled = {"SchedulerParameters", "GresTypes", *CLUSTER.values()}
+    handled = {"SchedulerParameters", "GresTypes", "Licenses", *CLUSTER.values()}
     assert {row.name for row in p.SLURM_CONF.values() if row.honoured} <= handled
     assert {row.name for row in p.PARTITION_LINE.values() if row.honoured} == {"PartitionName", *PARTITION.values()}

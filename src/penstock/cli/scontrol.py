@@ -42,6 +42,7 @@ WAIT_STEP_S = 0.5
 SHOWN = {
     "config": "show_config",
     "job": "show_job",
+    "licenses": "show_licenses",
     "node": "show_node",
     "partition": "show_partition",
     "step": "show_step",
@@ -51,6 +52,7 @@ JSON = {"show_job": "json_jobs", "show_node": "json_nodes", "show_partition": "j
 LOADS = {
     "show_config": "slurm_load_ctl_conf error",
     "show_job": "slurm_load_jobs error",
+    "show_licenses": "slurm_load_licenses error",
     "show_node": "slurm_load_node error",
     "show_partition": "slurm_load_partitions error",
     "show_step": "slurm_get_job_steps error",
@@ -62,6 +64,7 @@ ENTITIES = (
     "hostlistsorted",
     "hostnames",
     "jobs",
+    "licenses",
     "nodes",
     "partitions",
     "steps",
@@ -78,7 +81,6 @@ ABSENT_ENTITIES = {
     "burstbuffer": "there are no burst buffers",
     "daemons": "see penstock status",
     "federations": "there are no federations yet",
-    "licenses": "licences are not counted yet",
     "reservations": "there are no reservations yet",
     "slurmd": "see penstock status",
     "topoconf": "use scontrol show topology, or read topology.yaml or topology.conf in the cluster's folder",

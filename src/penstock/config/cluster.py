@@ -11,6 +11,7 @@ import socket
 import msgspec
 
 from penstock.spec.gres import parse_node_gres
+from penstock.spec.licenses import parse as parse_licenses
 from penstock.spec.parameters import Value
 
 
@@ -152,6 +153,7 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     settings["requeue_delay_s"] = int(config.scheduler.get("requeue_delay") or 120)
     settings["node_features"] = {node.name: node.features for node in config.nodes if node.features}
     settings["node_weights"] = {node.name: node.weight for node in config.nodes if node.weight != 1}
+    settings["licenses"] = parse_licenses(str(config.parameters["Licenses"] or ""), "Licenses")[0]
     settings["shown"] = dict(config.texts)
     settings["max_switch_wait_s"] = int(config.scheduler.get("max_switch_wait") or 300)
     return settings

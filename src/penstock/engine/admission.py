@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.core.request import GresCounts
 from penstock.engine.caller import Caller
 from penstock.engine.state import ClusterConfig, Partition
 from penstock.spec import errors as err
-from penstock.spec.errors import SlurmError
+from penstock.spec import licenses
+from penstock.spec.errors import SlurmError, SpecError
 
 CLOSED = ("DRAIN", "INACTIVE")
 """Partition states that take no new jobs; a partition that is DOWN takes them and starts none."""
@@ -52,6 +54,30 @@ class Memory:
         self.per_node_mib = per_node_mib
         self.per_cpu_mib = per_cpu_mib
         self.cpus_per_task = cpus_per_task
+
+
+def licenses_asked(config: ClusterConfig, text: str) -> tuple[GresCounts, bool]:
+    """(name, count) pairs of --licenses and whether one of them is enough; ESLURM_INVALID_LICENSES for what can never be had."""
+    try:
+        asked, any_of = licenses.parse(text) if text else ((), False)
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_INVALID_LICENSES, detail=str(error)) from error
+    known = dict(config.licenses)
+    short = [f"{name}: {count} asked, {known.get(name, 0)} is the most there can be" for name, count in asked if count > known.get(name, 0)]
+    if short and (not any_of or len(short) == len(asked)):
+        raise SlurmError(err.ESLURM_INVALID_LICENSES, detail="; ".join(short))
+    return asked, any_of
+
+
+def check_times(time_limit_s: int, time_min_s: int, deadline_s: int, begin_s: int, now_s: int) -> None:
+    """SlurmError where limit, least limit, begin and deadline exclude each other. A limit that is too long for its deadline is accepted,
+    as in Slurm: the job ends with the state DEADLINE."""
+    if time_min_s and 0 < time_limit_s < time_min_s:
+        detail = f"--time-min is {time_min_s} s, the time limit {time_limit_s} s"
+        raise SlurmError(err.ESLURM_INVALID_TIME_MIN_LIMIT, detail=detail)
+    if deadline_s and deadline_s <= max(now_s, begin_s):
+        detail = "the deadline has passed" if deadline_s <= now_s else "the deadline is before the begin"
+        raise SlurmError(err.ESLURM_INVALID_TIME_LIMIT, detail=detail)
 
 
 def within_limits(config: ClusterConfig, partitions: Sequence[Partition], asked: Memory, tasks_on_node: int) -> Memory:

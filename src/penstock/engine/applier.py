@@ -31,7 +31,7 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
         limit = job.spec.array_limit
         if limit and len(indexes.active_elements.get(job.array_job_id, ())) >= limit:
             continue
-        if indexes.columns.refusal(start.partition, start.shares) is not None:
+        if indexes.columns.refusal(start.partition, start.shares, start.licenses) is not None:
             continue
         allocs = allocate(state, indexes, start.shares, job.spec.request)
         if allocs is None:
@@ -41,7 +41,7 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
             task = arrays.first(job.pending_tasks)
             if arrays.count(job.pending_tasks) > 1:
                 new_id = state.counters.next_job_id
-        limit_s = job.spec.time_limit_s
+        limit_s = start.time_limit_s or job.spec.time_limit_s
         propose(
             e.JobStarted(
                 now_ms=now_ms,
@@ -51,6 +51,8 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
                 task=task,
                 new_id=new_id,
                 partition=start.partition,
+                licenses=start.licenses,
+                time_limit_s=start.time_limit_s,
             )
         )
         started.append(new_id or job.id)

@@ -21,6 +21,7 @@ from penstock.engine.state import (
     FAILED,
     NO_TASK,
     NODE_FAIL,
+    NOT_GIVEN,
     OUT_OF_MEMORY,
     PENDING,
     RUNNING,
@@ -159,6 +160,9 @@ def _job_started(state: State, event: e.JobStarted, changes: Changes) -> None:
     move(job, RUNNING)
     job.allocs = event.allocs
     job.partition = event.partition
+    job.licenses = event.licenses
+    if event.time_limit_s:
+        job.spec = msgspec.structs.replace(job.spec, time_limit_s=event.time_limit_s, time_asked_s=job.spec.time_limit_s)
     job.nodes_left = tuple([alloc.node for alloc in event.allocs])
     job.start_ms = event.now_ms
     job.end_ms = 0
@@ -281,6 +285,9 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
     job.attempt += 1
     job.requeue_after = ""
     job.allocs = ()
+    job.licenses = ()
+    if job.spec.time_asked_s != NOT_GIVEN:
+        job.spec = msgspec.structs.replace(job.spec, time_limit_s=job.spec.time_asked_s, time_asked_s=NOT_GIVEN)
     job.batch = None
     job.partition = ""
     job.start_ms = job.end_ms = job.end_limit_ms = job.suspended_total_ms = job.wait_status = job.derived_exit = job.next_step_id = 0

@@ -50,6 +50,8 @@ def job_variables(state: State, job: Job, directory: str) -> dict[str, str]:
         variables["SLURM_JOB_QOS"] = spec.qos
     if spec.wckey:
         variables["SLURM_WCKEY"] = spec.wckey
+    if job.licenses:
+        variables["SLURM_JOB_LICENSES"] = ",".join([f"{name}:{count}" for name, count in job.licenses])
     if spec.reservation:
         variables["SLURM_JOB_RESERVATION"] = spec.reservation
     if spec.export and spec.export != "ALL":

@@ -59,6 +59,9 @@ class JobStarted(msgspec.Struct, frozen=True, tag="started", omit_defaults=True,
     new_id: int = 0
     partition: str = ""
     """Where it starts, of the partitions it asked for."""
+    licenses: tuple[tuple[str, int], ...] = ()
+    time_limit_s: int = 0
+    """The limit that it gets where that is lower than the one it asked for, else 0."""
 
 
 class JobChanged(msgspec.Struct, frozen=True, tag="changed", omit_defaults=True, gc=False):

@@ -16,7 +16,9 @@ from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingR
 from penstock.core.plan import Reason, Share
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.slots import slot_key
+from penstock.core.view import Batch
 from penstock.engine.apply import Changes
+from penstock.engine.deadlines import Deadlines
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
 from penstock.engine.topology import switches_until_ms, topology_of, topology_records
 from penstock.spec import hostlist
@@ -64,6 +66,7 @@ class Indexes:
         "bad_rows",
         "clock_ms",
         "columns",
+        "deadlines",
         "dependents",
         "eligible_heap",
         "feasible",
@@ -85,6 +88,7 @@ class Indexes:
         self.clock_ms = max(clock_ms, state.counters.now_ms)
         """The latest time heard of, from events or ticks; not State."""
         self.columns = Columns()
+        self.deadlines = Deadlines()
         self.dependents: dict[int, dict[int, None]] = {}
         """Parent job (or array) id -> jobs that wait for it."""
         self.array_rows: dict[int, dict[int, None]] = {}
@@ -119,7 +123,7 @@ class Indexes:
         self._seen_parents: dict[int, tuple[int, ...]] = {}
         self._array_of: dict[int, int] = {}
         self._columns_pending: dict[int, PendingRecord] = {}
-        self._columns_running: dict[int, tuple[int, tuple[Share, ...]]] = {}
+        self._columns_running: dict[int, tuple[int, tuple[Share, ...], tuple[tuple[str, int], ...]]] = {}
         self._columns_node: dict[str, NodeRecord] = {}
         self._held_by: dict[int, tuple[NodeAlloc, ...]] = {}
         everything = Changes()
@@ -173,6 +177,7 @@ class Indexes:
 
     def _partitions(self) -> None:
         self.feasible.clear()
+        self.columns.set_licenses(dict(self.state.config.licenses))
         config = self.state.config
         for partition in config.partitions:
             topology = topology_of(config, partition)
@@ -195,6 +200,7 @@ class Indexes:
         self._holdings(job)
         self._pending(job)
         self._running(job)
+        self.deadlines.follow(job)
 
     def _membership(self, job: Job) -> None:
         key = (job.spec.uid, job.spec.name)
@@ -309,6 +315,8 @@ class Indexes:
             job.spec.time_limit_s or UNLIMITED_S,
             elements,
             startable,
+            job.spec.time_min_s,
+            job.spec.deadline_ms // 1000,
         )
 
     def _running(self, job: Job) -> None:
@@ -318,7 +326,7 @@ class Indexes:
             end_s = -(-job.end_limit_ms // 1000) if job.end_limit_ms and job.state in (RUNNING, SUSPENDED) else FOREVER_S
             if job.state > SUSPENDED:
                 end_s = -(-job.end_ms // 1000) + self.state.config.kill_wait_s
-            entry = (end_s, tuple([self.share(alloc) for alloc in held]))
+            entry = (end_s, tuple([self.share(alloc) for alloc in held]), job.licenses)
         before = self._columns_running.get(job.id)
         if entry == before:
             return
@@ -399,6 +407,11 @@ def _keep(index: dict[K, dict[int, None]], key: K, job_id: int, wanted: bool) ->
         index.setdefault(key, {})[job_id] = None
     elif key in index and index[key].pop(job_id, 0) is None and not index[key]:
         del index[key]
+
+
+def as_batch(spec: JobSpec) -> Batch:
+    """What a job asks for, to the planner's questions."""
+    return Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S, spec.time_min_s, spec.deadline_ms // 1000)
 
 
 def pool_of(gpu_type: str) -> str:

@@ -24,7 +24,7 @@ from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
-from penstock.engine.state import CANCELLED, PENDING, ClusterConfig, Job, State, configured_node
+from penstock.engine.state import CANCELLED, DEADLINE, PENDING, ClusterConfig, Job, State, configured_node
 from penstock.spec import arrays
 from penstock.spec.dependency import parse
 from penstock.store.base import Batch
@@ -252,6 +252,8 @@ class Reactor:
         now_ms = self.now(now_ms)
         if self.indexes.became_eligible(now_ms):
             self._changed_since_view = True
+        for job_id in self.indexes.deadlines.due(self.state, now_ms):
+            self.propose(e.JobEnding(now_ms, job_id, DEADLINE, reason="DeadLine"))
         age_ms = self.state.config.min_job_age_s * 1000
         finished = self.indexes.finished
         due: dict[int, None] = {}
@@ -298,6 +300,9 @@ class Reactor:
         wake_ms = now_ms + 1000
         if self.indexes.eligible_heap:
             wake_ms = min(wake_ms, self.indexes.eligible_heap[0][0])
+        deadline_ms = self.indexes.deadlines.next_ms()
+        if deadline_ms is not None:
+            wake_ms = min(wake_ms, deadline_ms)
         if self._leads:
             wake_ms = min(wake_ms, *self._leads.values())
         return max(now_ms, wake_ms)

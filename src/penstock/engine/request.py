@@ -30,6 +30,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     constraint: str = ""
     prefer: str = ""
     contiguous: bool = False
+    licenses: str = ""
+    deadline_s: int | None = None
 
     nodes_min: int | None = None
     nodes_max: int | None = None
@@ -100,6 +102,7 @@ BOUNDS = {
     "time_limit_s": (0, TIME_MAX_S),
     "time_min_s": (0, TIME_MAX_S),
     "begin_s": (0, 2**40),
+    "deadline_s": (0, 2**40),
     "nice": (-NICE_MAX, NICE_MAX),
     "signal_number": (1, 64),
     "signal_lead_s": (0, SIGNAL_LEAD_MAX_S),

@@ -15,14 +15,13 @@ import msgspec
 
 from penstock.core.outlook import outlook
 from penstock.core.plan import Reason
-from penstock.core.request import UNLIMITED_S
-from penstock.core.view import Batch
 from penstock.engine import commands as c
 from penstock.engine import events as e
 from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
+from penstock.engine.indexes import as_batch
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
 from penstock.engine.state import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SUSPENDED, Job
@@ -181,7 +180,7 @@ class Requests:
         spec = event.spec
         view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
         request = spec.request if spec.switch_wait_s else replace(spec.request, switches=0)
-        found = outlook(view, Batch(request, spec.partitions, spec.time_limit_s or UNLIMITED_S))
+        found = outlook(view, as_batch(spec)._replace(request=request))
         if isinstance(found, Reason):
             raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
         nodes = hostlist.compress([share.node for share in found.shares])

@@ -108,6 +108,13 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     array_limit: int = 0
     """At most this many elements at once; 0: no limit."""
     deadline_ms: int = 0
+    """To be over by then; 0: no such wish."""
+    time_min_s: int = 0
+    """The planner may lower the time limit to this; 0: not at all."""
+    time_asked_s: int = NOT_GIVEN
+    """The limit asked for, where the present run started with a lower one."""
+    licenses: str = ""
+    """As typed, for display."""
     asked: tuple[str, ...] = ()
     """Request keys the user gave himself (ntasks, cpus_per_task...), for the variables that exist only when asked."""
     gres: str = ""
@@ -187,6 +194,8 @@ class Job(msgspec.Struct, omit_defaults=True, gc=False):
     admin_comment: str = ""
     system_comment: str = ""
     extra: str = ""
+    licenses: tuple[tuple[str, int], ...] = ()
+    """(name, count) of what the run holds until nothing of it is left."""
     end_limit_ms: int = 0
     """When the time limit strikes; 0: never, or not running."""
 
@@ -334,6 +343,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     max_mem_per_node_mib: int = 0
     slurmd_timeout_s: int = 300
     kill_invalid_depend: bool = False
+    licenses: tuple[tuple[str, int], ...] = ()
+    """(name, count) of all there are."""
     job_file_append: bool = False
     over_time_limit_s: int = 0
     single_user: int = -1

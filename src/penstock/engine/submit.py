@@ -15,7 +15,7 @@ from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, Request, gres_name, parsed
 from penstock.core.slots import gres_names
 from penstock.engine import events as e
-from penstock.engine.admission import Memory, admitting, within_limits
+from penstock.engine.admission import Memory, admitting, check_times, licenses_asked, within_limits
 from penstock.engine.caller import Caller
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes, gres_of
@@ -82,6 +82,7 @@ def submit(
     time_limit_s = request.time_limit_s
     if time_limit_s is None:
         time_limit_s = min((p.default_time_s or p.max_time_s for p in partitions), key=lambda s: s or 1 << 60)
+    check_times(time_limit_s, request.time_min_s or 0, request.deadline_s or 0, request.begin_s or 0, now_ms // 1000)
     job_id = state.counters.next_job_id + ahead
     spec = JobSpec(
         name=request.name or "sbatch",
@@ -140,6 +141,9 @@ def submit(
         open_mode=request.open_mode,
         immediate_s=request.immediate_s or 0,
         switch_wait_s=wait_s,
+        time_min_s=request.time_min_s or 0,
+        deadline_ms=(request.deadline_s or 0) * 1000,
+        licenses=request.licenses,
     )
     dependency = resolve(state, indexes, request.dependency, job_id) if request.dependency else ""
     hold = "JobHeldUser" if request.hold else ""
@@ -197,6 +201,7 @@ def array_tasks(config: ClusterConfig, text: str) -> tuple[tuple[tuple[int, int,
 def resolve_request(state: State, partitions: tuple[Partition, ...], request: SubmitRequest) -> Request:
     """The planner's request: sizes with Slurm's defaults, memory per node or per CPU."""
     constraint = constraint_text(request.constraint, err.ESLURM_INVALID_FEATURE)
+    licenses, any_license = licenses_asked(state.config, request.licenses)
     counted = parsed(constraint).least_nodes if constraint else 1
     nodes_min = request.nodes_min or counted
     nodes_max = request.nodes_max or 0
@@ -252,6 +257,8 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             contiguous=request.contiguous,
             switches=request.switches or 0,
             segment=request.segment or 0,
+            licenses=licenses,
+            any_license=any_license,
         )
     except ValueError as error:
         names = {gres_name(item) for item in request.gres}

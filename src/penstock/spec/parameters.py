@@ -15,6 +15,7 @@ from difflib import get_close_matches
 
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_node_gres, parse_tres
+from penstock.spec.licenses import parse as parse_licenses
 from penstock.spec.quantities import parse_int, parse_memory
 from penstock.spec.times import parse_duration
 
@@ -36,6 +37,7 @@ DURATION = "duration"  # a time such as 7-0, seconds as a value, or None for INF
 LIST = "list"  # tuple of words
 GRES = "gres"  # str, checked
 TRES = "tres"  # str, checked
+LICENSES = "licenses"  # str, checked
 
 # When a change takes effect.
 RELOAD = "reload"  # scontrol reconfigure
@@ -76,7 +78,7 @@ class Parameter:
         """The typed default; for a parameter that is not set None, "" or () by its type."""
         if self.default:
             return convert(self.type, self.default, self.name)
-        return () if self.type == LIST else "" if self.type in (STRING, GRES, TRES) else None
+        return () if self.type == LIST else "" if self.type in (STRING, GRES, TRES, LICENSES) else None
 
     def is_silent(self, text: str) -> bool:
         """Whether this value needs no warning."""
@@ -113,6 +115,7 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("DefMemPerCPU=0 DefMemPerNode=0 MaxMemPerCPU=0 MaxMemPerNode=0", MIB),
     _table("MailProg=/bin/mail", STRING),
     _table("SchedulerParameters", LIST),
+    _table("Licenses", LICENSES),
     _table("GresTypes", LIST),
     _table("TopologyPlugin=topology/flat", STRING),
     # Inert, because something of Penstock's own does the work.
@@ -170,7 +173,7 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("SuspendProgram ResumeProgram ResumeFailProgram SuspendExcNodes SuspendExcParts SuspendExcStates PowerAction", STRING, LATER),
     _table("SuspendRate=60 ResumeRate=300", INT, LATER),
     _table("SuspendTime=INFINITE|-1 SuspendTimeout=30 ResumeTimeout=60", SECONDS, LATER),
-    _table("TopologyParam SwitchParameters Licenses LicenseParameters MailDomain RequeueExit RequeueExitHold", STRING, LATER),
+    _table("TopologyParam SwitchParameters LicenseParameters MailDomain RequeueExit RequeueExitHold", STRING, LATER),
     _table("JobCompHost JobCompLoc JobCompParams JobCompPass JobCompUser JobCompPort JobCompPassScript", STRING, LATER),
     _table("MetricsType MetricsAuthUsers MetricsParameters", STRING, LATER),
     _table(
@@ -276,7 +279,9 @@ def convert(type: str, text: str, name: str) -> Value:
     """The typed value of a text; SpecError names the parameter and what is allowed."""
     text = text.strip()
     upper = text.upper()
-    if type in (STRING, GRES, TRES):
+    if type in (STRING, GRES, TRES, LICENSES):
+        if type == LICENSES and text:
+            parse_licenses(text, name)
         if type == GRES and text:
             parse_node_gres(text, name)
         if type == TRES and text:

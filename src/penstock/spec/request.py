@@ -31,8 +31,10 @@ exclusive           bool   whole nodes
 oversubscribe       bool   --oversubscribe was given: without an effect, of which the command warns
 nodelist exclude    text   hostlists, as typed (files are read by the command); syntax checked, bounded
 time_limit_s        int    seconds, a multiple of 60 (rounded up); 0 = unlimited asked for; absent = the partition's default
-time_min_s          int    same form; without an effect, of which the command warns
+time_min_s          int    same form; the planner may lower the limit to it
 begin_s             int    epoch seconds
+deadline_s          int    epoch seconds; the job is to be over by then
+licenses            text   as typed (spec.licenses); checked by the controller, which knows the licences
 hold                bool   priority 0
 nice                int    added to the niceness (--nice without a value: 100)
 dependency          text   as typed, syntax checked; who and when are judged by the controller
@@ -97,7 +99,7 @@ MAIL_TYPES_BESIDE = ("TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT
 NICE_DEFAULT = 100
 """The niceness that --nice adds when it stands alone."""
 
-COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "mail_user")
+COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "licenses", "mail_user")
 COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "cpus_per_gpu")
 FILES = (("output", "std_out"), ("error", "std_err"), ("input", "std_in"))
 NODE_LISTS = (("nodelist", "nodelist"), ("exclude", "exclude"))
@@ -152,8 +154,11 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     if _longer(request.get("time_min_s"), request.get("time_limit_s")):
         text = "Batch job submission failed: Invalid time-min specification (exceeds job's time or other limits)"
         raise fail(program, [text], 1)
-    if "begin" in values:
-        request["begin_s"] = _begin(options.text("begin"), now_s, program)
+    for key, target in (("begin", "begin_s"), ("deadline", "deadline_s")):
+        if key in values:
+            request[target] = _moment(options.text(key), key, now_s, program)
+    if _before(request.get("deadline_s"), request.get("begin_s")):
+        raise fail(program, ["Incompatible begin and deadline time specification"], 1)
     if "hold" in values:
         request["hold"] = True
     if "nice" in values:
@@ -290,13 +295,17 @@ def _longer(minimum_s: object, limit_s: object) -> bool:
     return isinstance(minimum_s, int) and isinstance(limit_s, int) and limit_s > 0 and (minimum_s == 0 or minimum_s > limit_s)
 
 
-def _begin(text: str, now_s: int, program: str) -> int:
+def _before(deadline_s: object, begin_s: object) -> bool:
+    return isinstance(deadline_s, int) and isinstance(begin_s, int) and deadline_s < begin_s
+
+
+def _moment(text: str, option: str, now_s: int, program: str) -> int:
     from penstock.spec.times import parse_time
 
     try:
         return parse_time(text, now_s)
     except ValueError as error:
-        raise _malformed("begin", program, error) from None
+        raise _malformed(option, program, error) from None
 
 
 def _switches(text: str, request: dict[str, object], program: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.controller.views.chunks import Fields, Notes
 from penstock.controller.views.json_views import json_jobs, json_nodes, json_partitions
-from penstock.controller.views.show import show_config, show_job, show_node, show_partition, show_step
+from penstock.controller.views.show import show_config, show_job, show_licenses, show_node, show_partition, show_step
 from penstock.controller.views.sinfo import sinfo
 from penstock.controller.views.squeue import squeue
 from penstock.controller.views.topology import show_topology
@@ -31,6 +31,7 @@ TEXTS: dict[str, View] = {
     "json_partitions": json_partitions,
     "show_config": show_config,
     "show_job": show_job,
+    "show_licenses": show_licenses,
     "show_node": show_node,
     "show_partition": show_partition,
     "show_step": show_step,

@@ -98,7 +98,8 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     submitted = marked_time(job.submit_ms)
     eligible = "Unknown" if job.hold else marked_time(job.eligible_ms or job.submit_ms)
     lines += [
-        f"RunTime={format_duration(facts.elapsed_s(job, notes.now_ms))} TimeLimit={limit} TimeMin=N/A",
+        f"RunTime={format_duration(facts.elapsed_s(job, notes.now_ms))} TimeLimit={limit} "
+        f"TimeMin={format_duration(spec.time_min_s) if spec.time_min_s else 'N/A'}",
         f"SubmitTime={submitted} EligibleTime={eligible}",
         f"AccrueTime={'Unknown' if job.hold else marked_time(job.accrue_ms or job.eligible_ms or job.submit_ms)}",
         f"StartTime={marked_time(start)} EndTime={marked_time(end)} Deadline={marked_time(spec.deadline_ms, 'N/A')}",
@@ -135,7 +136,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     lines += [
         f"OverSubscribe={'NO' if request.exclusive else 'OK'} Exclusive={'YES' if request.exclusive else 'NO'} "
         f"Contiguous={int(request.contiguous)} "
-        "Licenses=(null) LicensesAlloc=(null) Network=(null)",
+        f"Licenses={clean(spec.licenses) or '(null)'} LicensesAlloc={_licenses_held(job)} Network=(null)",
         f"Command={clean(spec.command) or '(null)'}",
         f"SubmitLine={clean(spec.submit_line) or '(null)'}",
         f"WorkDir={clean(spec.work_dir)}",
@@ -202,6 +203,27 @@ def gres_of(state: State, node: str, gpus: tuple[str, ...], shards: int = 0) -> 
         return f"shard:{parts}"
     texts = whole.split(",gpu")
     return ",gpu".join([text for text in texts if "(IDX:N/A)" not in text])
+
+
+def _licenses_held(job: Job) -> str:
+    return ",".join([f"{name}:{count}" for name, count in job.licenses]) if job.active and job.licenses else "(null)"
+
+
+def show_licenses(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[bytes]:
+    """All licences, or the named ones; a name that does not exist shows nothing, as in Slurm."""
+    request = msgspec.convert(fields, ShowRequest)
+    used: dict[str, int] = {}
+    for job in list(state.jobs.values()):
+        if job.active:
+            for name, count in job.licenses:
+                used[name] = used.get(name, 0) + count
+    if not state.config.licenses:
+        yield b"No licenses configured in Slurm.\n"
+    for name, total in state.config.licenses:
+        if not request.names or name in request.names:
+            taken = used.get(name, 0)
+            lines = [f"LicenseName={name}", f"Total={total} Used={taken} Free={max(0, total - taken)} Reserved=0 Remote=no"]
+            yield ((" " if request.oneliner else "\n    ").join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
 def show_node(state: State, notes: Notes, fields: Fields, uid: int) -> Iterator[bytes]:

@@ -19,11 +19,10 @@ from penstock.controller.views.chunks import PAUSE, Fields
 from penstock.controller.views.sacct import Accounts
 from penstock.core.explain import IMPOSSIBLE, explain
 from penstock.core.outlook import batch_at
-from penstock.core.request import UNLIMITED_S
-from penstock.core.view import Batch, View
+from penstock.core.view import View
 from penstock.engine.admission import refusal
 from penstock.engine.caller import Caller
-from penstock.engine.indexes import Indexes
+from penstock.engine.indexes import Indexes, as_batch
 from penstock.engine.state import PENDING, RUNNING, STATE_NAMES, SUSPENDED, Job, State
 from penstock.engine.why import Document, obstacles, planner_part
 from penstock.spec import arrays
@@ -119,7 +118,7 @@ def waiting(state: State, indexes: Indexes, job: Job, view: View) -> Iterator[Do
     others = [one.name for one in state.config.partitions if refusal(one, owner, spec.account) is None]
     before = obstacles(state, indexes, job, named)
     rows = np.flatnonzero(view.pending.job_id == job.id)
-    batch = batch_at(view, int(rows[0])) if len(rows) else Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S)
+    batch = batch_at(view, int(rows[0])) if len(rows) else as_batch(spec)
     work = explain(view, job.id, batch, others)
     while True:
         try:
