@@ -120,3 +120,45 @@ def test_constraints_are_refused_in_slurms_words():
     job = cluster.submit(constraint="[red*1&blue*1]")
     cluster.plan()
     assert [alloc.node for alloc in cluster.job(job).allocs] == ["n0", "n1"]
+
+
+def test_what_a_waiting_job_asks_for_can_be_changed():
+    config = ClusterConfig(node_features={"n0": ("red",), "n1": ("blue",)}, licenses=(("fluent", 3),))
+    cluster = EngineCluster(config, n0=4, n1=4)
+    job = cluster.submit(hold=True, time_limit_s=600)
+    keys = ["Features=blue", "Licenses=fluent:2", "TimeMin=5", "Contiguous=1", "Prefer=red", "NumTasks=2", "MinMemoryNode=300M"]
+    cluster.ask("update_job", jobs=[str(job)], keys=[*keys, "Deadline=now+1hour"])
+    spec = cluster.job(job).spec
+    assert (spec.request.constraint, spec.request.licenses, spec.licenses, spec.time_min_s) == ("blue", (("fluent", 2),), "fluent:2", 300)
+    assert (spec.request.contiguous, spec.request.prefer, spec.request.ntasks, spec.request.memory_per_node_mib) == (True, "red", 2, 300)
+    assert spec.deadline_ms == cluster.now_ms + 3_600_000
+    cluster.ask("update_job", jobs=[str(job)], keys=["Prefer=", "ReqNodeList=n1", "ExcNodeList=n0", "NumNodes=1-2", "Licenses="])
+    cluster.ask("release", jobs=[str(job)])
+    cluster.plan()
+    assert ([alloc.node for alloc in cluster.job(job).allocs], cluster.job(job).licenses) == (["n1"], ())
+    with pytest.raises(Refused, match="no longer pending"):
+        cluster.ask("update_job", jobs=[str(job)], keys=["Features=red"])
+    cluster.check_law()
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("Features=nosuch", "Invalid feature specification"),
+        ("Features=red&blue", "Requested node configuration is not available"),
+        ("Prefer=[", "Invalid preferred feature specification"),
+        ("Licenses=fluent:4", "Invalid license specification"),
+        ("TimeMin=20", "Invalid time-min specification"),
+        ("Deadline=2020-01-01", "Requested time limit is invalid"),
+        ("NumNodes=9", "Requested node configuration is not available"),
+        ("ReqNodeList=n9", "Invalid node name specified"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_and_changes_nothing(key, words):
+    config = ClusterConfig(node_features={"n0": ("red",), "n1": ("blue",)}, licenses=(("fluent", 3),))
+    cluster = EngineCluster(config, n0=4, n1=4)
+    job = cluster.submit(hold=True, time_limit_s=600)
+    before = cluster.job(job).spec
+    with pytest.raises(Refused, match=words):
+        cluster.ask("update_job", jobs=[str(job)], keys=["Comment=new", key])
+    assert cluster.job(job).spec == before

@@ -52,7 +52,7 @@ def included(path: str, depth: int = 0) -> list[str]:
     """The files that this one includes, and those that they include; a file that cannot be read includes none."""
     found: list[str] = []
     try:
-        lines = _text(path).split("\n") if depth < MAX_INCLUDE_DEPTH else []
+        lines = read_text(path).split("\n") if depth < MAX_INCLUDE_DEPTH else []
     except ConfigError:
         return found
     for line in lines:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock.engine import events as e
+from penstock.engine import reshape
 from penstock.engine.caller import Caller
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes
@@ -168,11 +169,12 @@ def resume(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
     yield e.JobSuspended(now_ms, job.id, resumed=True, end_limit_ms=limit_ms)
 
 
-PENDING_ONLY = ("partition", "dependency", "eligibletime", "starttime")
+PENDING_ONLY = ("partition", "dependency", "eligibletime", "starttime", *reshape.KEYS)
 
 UPDATABLE = (
     *("account", "arraytaskthrottle", "comment", "admincomment", "dependency", "eligibletime", "starttime", "extra", "jobname", "name"),
     *("mailuser", "nice", "partition", "priority", "qos", "requeue", "stdout", "stderr", "stdin", "timelimit", "wckey", "workdir"),
+    *reshape.KEYS,
 )
 """Keys of `scontrol update JobId=`; any other is refused with this list."""
 
@@ -202,6 +204,7 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         except SpecError as error:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=str(error)) from error
     if spec is not job.spec:
+        reshape.check(indexes, job.spec, spec)
         changes["spec"] = spec
     if changes:
         yield e.JobChanged(now_ms, job.id, **changes)  # type: ignore[arg-type]
@@ -219,6 +222,8 @@ def _update_key(
     changes: dict[str, object],
     now_ms: int,
 ) -> JobSpec:
+    if key in reshape.KEYS:
+        return reshape.reshape(state, job, spec, key, value, now_ms)
     plain = {
         **{"account": "account", "comment": "comment", "jobname": "name", "name": "name", "mailuser": "mail_user", "qos": "qos"},
         **{"stdout": "std_out", "stderr": "std_err", "stdin": "std_in", "wckey": "wckey", "workdir": "work_dir"},

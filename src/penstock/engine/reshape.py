@@ -1,0 +1,76 @@
+"""`scontrol update JobId=` of what a waiting job asks for: features, nodes, tasks, memory, licences, deadline, least time limit.
+
+Each key changes the request as the option of sbatch would have; `check` refuses the whole update where the changed request could never
+run, in the words of a submission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from penstock.core.request import WHOLE_NODE, Request
+from penstock.engine.admission import check_times, licenses_asked
+from penstock.engine.indexes import Indexes
+from penstock.engine.state import Job, JobSpec, State
+from penstock.engine.submit import check_possible, choose_partitions, constraint_text, node_names
+from penstock.spec import errors as err
+from penstock.spec import quantities, times
+from penstock.spec.errors import SlurmError
+
+KEYS = (
+    *("contiguous", "deadline", "excnodelist", "features", "licenses", "minmemorycpu", "minmemorynode", "numnodes", "numtasks", "prefer"),
+    *("reqnodelist", "timemin"),
+)
+"""All of them for a job that waits only."""
+
+
+def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms: int) -> JobSpec:
+    """The spec with one of KEYS changed; SlurmError or SpecError for a value that is none."""
+    if key == "timemin":
+        time_min_s = times.parse_time_limit(value, "TimeMin") or 0
+        check_times(spec.time_limit_s, time_min_s, 0, 0, now_ms // 1000)
+        return msgspec.structs.replace(spec, time_min_s=time_min_s)
+    if key == "deadline":
+        deadline_s = times.parse_time(value, now_ms // 1000) if value not in ("", "0", "None") else 0
+        check_times(spec.time_limit_s, 0, deadline_s, job.eligible_ms // 1000, now_ms // 1000)
+        return msgspec.structs.replace(spec, deadline_ms=deadline_s * 1000)
+    if key == "licenses":
+        asked, any_of = licenses_asked(state.config, value)
+        spec = msgspec.structs.replace(spec, licenses=value)
+        return _asking(spec, licenses=asked, any_license=any_of)
+    if key == "features":
+        return _asking(spec, constraint=constraint_text(value, err.ESLURM_INVALID_FEATURE))
+    if key == "prefer":
+        return _asking(spec, prefer=constraint_text(value, err.ESLURM_INVALID_PREFER))
+    if key == "contiguous":
+        return _asking(spec, contiguous=value.lower() in ("1", "yes"))
+    if key in ("reqnodelist", "excnodelist"):
+        return _asking(spec, **{"required_nodes" if key == "reqnodelist" else "excluded_nodes": node_names(state, value)})
+    if key == "numnodes":
+        least, most = quantities.parse_node_count(value)
+        tasks = max(spec.request.ntasks, least) if spec.request.ntasks else 0
+        return _asking(spec, nodes_min=least, nodes_max=most, ntasks=tasks)
+    if key == "numtasks":
+        return _asking(spec, ntasks=quantities.parse_int(value, "NumTasks", 1))
+    mib = quantities.parse_memory(value, key)
+    if key == "minmemorycpu":
+        spec = msgspec.structs.replace(spec, mem_per_cpu_mib=mib, mem_per_node_mib=-1)
+        return _asking(spec, memory_per_cpu_mib=mib, memory_per_node_mib=0 if mib else WHOLE_NODE)
+    spec = msgspec.structs.replace(spec, mem_per_node_mib=mib, mem_per_cpu_mib=-1)
+    return _asking(spec, memory_per_node_mib=mib or WHOLE_NODE, memory_per_cpu_mib=0)
+
+
+def check(indexes: Indexes, before: JobSpec, after: JobSpec) -> None:
+    """Refuse a changed request that could never run in any of the job's partitions."""
+    if after.request != before.request or after.partitions != before.partitions:
+        check_possible(indexes, choose_partitions(indexes.state.config, ",".join(after.partitions)), after.request)
+
+
+def _asking(spec: JobSpec, **changes: object) -> JobSpec:
+    try:
+        request: Request = replace(spec.request, **changes)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
+    return msgspec.structs.replace(spec, request=request)
