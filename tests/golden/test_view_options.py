@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from penstock import SLURM_VERSION
-from penstock.cli import sacct, scontrol, sinfo, squeue, sstat
+from penstock.cli import sacct, scontrol, sdiag, sinfo, squeue, sstat
 
-MAIN = {"squeue": squeue.main, "sinfo": sinfo.main, "sacct": sacct.main, "scontrol": scontrol.main, "sstat": sstat.main}
+MAIN = {
+    "squeue": squeue.main,
+    "sinfo": sinfo.main,
+    "sacct": sacct.main,
+    "scontrol": scontrol.main,
+    "sstat": sstat.main,
+    "sdiag": sdiag.main,
+}
 EVERY_JOB = "5_[4-19:3%2] 7 8 4 2 9 3"
 
 
@@ -99,7 +106,8 @@ def test_sstat_of_named_steps(cluster, capfd):
 
 
 @pytest.mark.parametrize("lines", ["squeue --help --usage --version", "sinfo --help --usage --version", "sacct --help --usage --version",
-                                   "sstat --help --usage --version", "scontrol --help --usage --version"])  # fmt: skip
+                                   "sstat --help --usage --version", "sdiag --help --usage --version",
+                                   "scontrol --help --usage --version"])  # fmt: skip
 def test_help_usage_and_version(lines, capfd):
     program, *options = lines.split()
     texts = {option: run(f"{program} {option}", capfd) for option in options}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from engine_cluster import BEGIN_MS, EngineCluster
+from engine_cluster import ALICE, BEGIN_MS, EngineCluster
 
 from penstock.controller.reading import Reading
 from penstock.core import outlook
 
 HOUR_MS = 3_600_000
-CLIENT = SimpleNamespace(caller=SimpleNamespace(uid=1000), number=1)
+CLIENT = SimpleNamespace(caller=ALICE, number=1)
 
 
 def starts(cluster: EngineCluster, reading: Reading, **fields: object) -> dict[str, tuple[float, str]]:

@@ -18,11 +18,11 @@ import pytest
 from penstock.spec import options, options_control, options_submit, options_view
 
 TESTS = Path(__file__).resolve().parents[1]
-COMMANDS = ("sbatch", "salloc", "srun", "squeue", "sinfo", "sacct", "sstat", "scontrol", "scancel", "sattach")
+COMMANDS = ("sbatch", "salloc", "srun", "squeue", "sinfo", "sacct", "sstat", "sdiag", "scontrol", "scancel", "sattach")
 PARSING_ONLY = ("test_request", "test_options", "test_option_walk")
 TABLES = {
     **{program: options.entries(options_submit.OPTIONS, program) for program in ("sbatch", "salloc", "srun")},
-    **{name.lower(): getattr(options_view, name) for name in ("SQUEUE", "SINFO", "SACCT", "SSTAT")},
+    **{name.lower(): getattr(options_view, name) for name in ("SQUEUE", "SINFO", "SACCT", "SSTAT", "SDIAG")},
     **{name.lower(): getattr(options_control, name) for name in ("SCANCEL", "SCONTROL", "SATTACH")},
 }
 WORKING = [

@@ -18,7 +18,7 @@ SBATCH = entries(OPTIONS, "sbatch")
 SRUN = entries(OPTIONS, "srun")
 TABLES = {
     **{program: entries(OPTIONS, program) for program in ("sbatch", "salloc", "srun")},
-    **{name.lower(): getattr(options_view, name) for name in ("SQUEUE", "SINFO", "SACCT", "SSTAT")},
+    **{name.lower(): getattr(options_view, name) for name in ("SQUEUE", "SINFO", "SACCT", "SSTAT", "SDIAG")},
     **{name.lower(): getattr(options_control, name) for name in ("SCANCEL", "SCONTROL", "SATTACH")},
 }
 EVERY = [(program, entry) for program, table in TABLES.items() for entry in table]

@@ -16,7 +16,7 @@ from penstock.core.cycle import plan_now
 from penstock.engine.snapshot import SnapshotError, read, same_plan
 from penstock.sim import replay
 
-CLIENT = SimpleNamespace(caller=SimpleNamespace(uid=1000), number=1)
+CLIENT = SimpleNamespace(caller=ALICE, number=1)
 
 
 def snapshot_of(cluster: EngineCluster) -> bytes:

@@ -27,6 +27,7 @@ SYNOPSES = {
     "sinfo": "[OPTIONS...]",
     "sacct": "[OPTIONS...]",
     "sstat": "[OPTIONS...] -j job[.step]",
+    "sdiag": "[OPTIONS...]",
     "scancel": "[OPTIONS...] [job_id[_array_id][.step_id]...]",
     "scontrol": "[OPTIONS...] [command...]",
     "sattach": "[OPTIONS...] jobid.stepid",

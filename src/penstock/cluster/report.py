@@ -14,7 +14,7 @@ from penstock.cluster.up import status_lines
 from penstock.config.folder import ClusterFolder
 from penstock.wire import lite
 
-COMMANDS = ("sbatch", "srun", "salloc", "sattach", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat")
+COMMANDS = ("sbatch", "srun", "salloc", "sattach", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat", "sdiag")
 
 
 def status(folder: ClusterFolder, as_json: bool) -> int:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from penstock.controller.views.chunks import PAUSE
 from penstock.controller.views.json_views import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
+from penstock.controller.views.sdiag import json_sdiag, sdiag
 from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.controller.views.why import why
 from penstock.core.cycle import Budget, cycle
@@ -49,6 +51,9 @@ class Reading:
             "status": self._status,
             "why": self._why,
             "snapshot": self._snapshot,
+            "sdiag": self._sdiag,
+            "json_sdiag": self._json_sdiag,
+            "reset_sdiag": self._reset_sdiag,
         }
 
     def knows(self, op: str) -> bool:
@@ -66,9 +71,37 @@ class Reading:
             return None
         own = self._own.get(op)
         if own is not None:
-            return refusing(lambda: own(client, fields))
+            return self._timed(op, client, refusing(lambda: own(client, fields)))
         pieces = view(op, self._reactor.state, self._reactor.notes, fields, client.caller.uid)
-        return chain(self._foresee(), pieces) if fields.get("start") else pieces
+        return self._timed(op, client, chain(self._foresee(), pieces) if fields.get("start") else pieces)
+
+    def _timed(self, op: str, client: Client, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces; what was spent on making them is counted for sdiag, also where the reader leaves early."""
+        spent_ns = 0
+        try:
+            while True:
+                begun_ns = perf_counter_ns()
+                try:
+                    piece = next(pieces)
+                except StopIteration:
+                    return
+                finally:
+                    spent_ns += perf_counter_ns() - begun_ns
+                yield piece
+        finally:
+            self._reactor.statistics.served(op, client.caller.user, client.caller.uid, spent_ns // 1000)
+
+    def _sdiag(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        return sdiag(self._reactor.state, self._reactor.notes, self._reactor.statistics, fields)
+
+    def _json_sdiag(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        return json_sdiag(self._reactor.state, self._reactor.notes, self._reactor.statistics, fields)
+
+    def _reset_sdiag(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        if client.caller.uid not in (0, self._reactor.state.config.single_user):
+            raise SlurmError(err.ESLURM_ACCESS_DENIED)
+        self._reactor.statistics.reset(self._reactor.notes.now_ms)
+        yield PAUSE
 
     def _sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)

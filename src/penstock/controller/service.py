@@ -31,6 +31,7 @@ from penstock.controller.reading import Reading
 from penstock.core.cycle import cycle
 from penstock.core.plan import Plan
 from penstock.engine.reactor import BrokenEvent, Reactor
+from penstock.engine.requests import OP_MAX_CHARACTERS
 from penstock.engine.rows import decode_job, load
 from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
@@ -140,7 +141,10 @@ class Service:
             raise ValueError(f"id is not a text of at most {ID_MAX_DIGITS} hexadecimal digits")
         if request_id:
             first = self.store.find_request(bytes.fromhex(request_id), client.caller.uid)
+        begun_ns = time.perf_counter_ns()
         self.reactor.requests.handle(client.number, client.caller, fields, sections, now_ms(), first)
+        spent_us = (time.perf_counter_ns() - begun_ns) // 1000
+        self.reactor.statistics.served(str(op)[:OP_MAX_CHARACTERS], client.caller.user, client.caller.uid, spent_us)
         self._touch()
 
     def _client_gone(self, client: int) -> None:
@@ -177,7 +181,9 @@ class Service:
         if self._pass is None and self.reactor.needs_plan:
             now_s = self._loop.time()
             if now_s >= self._rest_until_s:
-                self._pass = cycle(self.reactor.view(now_ms()))
+                view = self.reactor.view(now_ms())
+                self.reactor.statistics.pass_begins(len(view.pending))
+                self._pass = cycle(view, reporter=self.reactor.statistics)
                 self._pass_s = 0.0
                 self._plan()
             else:
@@ -200,6 +206,7 @@ class Service:
             self._loop.call_soon(self._plan)
             return
         self._pass = None
+        self.reactor.statistics.pass_ended(plan, round(self._pass_s * 1e6), now_ms())
         self.reactor.planned(plan, now_ms())
         if self._pass_s > CHEAP_PASS_S:
             self._rest_until_s = self._loop.time() + self._pass_s

@@ -25,6 +25,7 @@ from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
 from penstock.engine.state import CANCELLED, DEADLINE, PENDING, ClusterConfig, Job, State, configured_node
+from penstock.engine.statistics import Statistics
 from penstock.spec import arrays
 from penstock.spec.dependency import parse
 from penstock.store.base import Batch
@@ -78,6 +79,7 @@ class Reactor:
         self.directory = directory
         self.indexes = Indexes(state, history=world.history)
         self.notes = Notes(state, self.indexes)
+        self.statistics = Statistics(self.indexes.clock_ms)
         self.durable_seq = state.seq
         self._changed_since_view = True
         self.refusing = ""
@@ -151,6 +153,7 @@ class Reactor:
             raise BrokenEvent(f"{event!r}: {error}") from error
         self._events.append((self.state.seq, row))
         self.indexes.follow(touched)
+        self.statistics.follow(event)
         self._dirty.merge(touched)
         touched.clear()
         reaction = _REACTIONS.get(type(event))
@@ -348,6 +351,7 @@ class Reactor:
 
     def finished(self, job: Job, now_ms: int) -> None:
         """Whoever waited for this job's end is served."""
+        self.statistics.finished(job)
         for parent in dict.fromkeys((job.id, job.array_job_id)):
             for job_id in list(self.indexes.dependents.get(parent, ())):
                 child = self.state.jobs.get(job_id)

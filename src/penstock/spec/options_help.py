@@ -8,6 +8,11 @@ from __future__ import annotations
 HELP = {
     "account": ("NAME", "account the job is charged to"),
     "all": ("", "also what is hidden"),
+    "sdiag.all": ("", "all statistics, as without it"),
+    "reset": ("", "count from now on (administrators)"),
+    "sort_by_id": ("", "calls in order of their number"),
+    "sort_by_time": ("", "calls in order of their total time"),
+    "sort_by_time2": ("", "calls in order of their average time"),
     "allocations": ("", "one line a job, without its steps"),
     "allsteps": ("", "every running step of the job"),
     "allusers": ("", "jobs of all users"),

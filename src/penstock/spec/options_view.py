@@ -1,4 +1,4 @@
-"""Options of squeue, sinfo, sacct and sstat. The fields: `penstock.spec.options`.
+"""Options of squeue, sinfo, sacct, sstat and sdiag. The fields: `penstock.spec.options`.
 
 Guarantees: complete for Slurm 26.05; `-h` is --noheader in squeue and sinfo, and help in sacct and sstat.
 """
@@ -166,4 +166,19 @@ SSTAT = (
     ("verbose", "v", FLAG, "", "*", "", WARN, SAYS_ALL),
     ("version", "V", FLAG, "", "*", "", YES, "test_view_options:test_help_usage_and_version"),
     ("yaml", "", MAYBE, "", "*", "", NO, LATER),
+)
+
+SDIAG = (
+    ("all", "a", FLAG, "", "*", "", YES, "test_sdiag:test_text"),
+    ("cluster", "M", VALUE, "", "*", "SLURM_CLUSTERS", NO, FEDERATION),
+    ("clusters", "", VALUE, "cluster", "*", "", NO, FEDERATION),
+    ("help", "h", FLAG, "", "*", "", YES, "test_view_options:test_help_usage_and_version"),
+    ("json", "", MAYBE, "", "*", "", YES, "test_sdiag:test_json"),
+    ("reset", "r", FLAG, "", "*", "", YES, "test_sdiag:test_reset_is_for_administrators"),
+    ("sort-by-id", "i", FLAG, "", "*", "", YES, "test_sdiag:test_calls_are_sorted"),
+    ("sort-by-time", "t", FLAG, "", "*", "", YES, "test_sdiag:test_calls_are_sorted"),
+    ("sort-by-time2", "T", FLAG, "", "*", "", YES, "test_sdiag:test_calls_are_sorted"),
+    ("usage", "", FLAG, "", "*", "", YES, "test_view_options:test_help_usage_and_version"),
+    ("version", "V", FLAG, "", "*", "", YES, "test_view_options:test_help_usage_and_version"),
+    ("yaml", "", MAYBE, "", "*", "", NO, "use --json"),
 )
