@@ -60,7 +60,7 @@ IDLE_WORKERS_MAX = 64
 IDLE_WORKERS_OF_A_USER = 8
 """Workers beyond these numbers are ended when their command is over."""
 COMMANDS_OF_A_WORKER = 1_000
-HOSTED = ("sbatch", "srun", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat")
+HOSTED = ("sbatch", "srun", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat", "sdiag")
 READS_TERMINAL = ("srun",)
 """These are declined where standard input is a terminal."""
 SO_PEERGROUPS = 59
