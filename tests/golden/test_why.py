@@ -12,6 +12,7 @@ from golden_cluster import MINUTE_MS, NOW_MS, MemoryAccounts, spec
 from penstock.cli import why as command
 from penstock.controller.views.operations import refusing
 from penstock.controller.views.why import why
+from penstock.core.cycle import Budget
 from penstock.core.request import Request
 from penstock.engine.indexes import Indexes
 from penstock.engine.state import COMPLETED, RUNNING, ClusterConfig, Job, Node, NodeAlloc, Partition, State
@@ -133,7 +134,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> State:
         lite.encode(fields, ())
         known = {key: value for key, value in fields.items() if key != "op"}
         try:
-            for piece in refusing(lambda: why(state, indexes, known, MemoryAccounts([ENDED], []))):
+            for piece in refusing(lambda: why(state, indexes, Budget(), known, MemoryAccounts([ENDED], []))):
                 if piece:
                     on_chunk(piece.decode())
         except SlurmError as error:

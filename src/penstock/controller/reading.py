@@ -19,7 +19,7 @@ from penstock.controller.views.sacct import StoreAccounts, sacct
 from penstock.controller.views.sdiag import json_sdiag, sdiag
 from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.controller.views.why import why
-from penstock.core.cycle import Budget, cycle
+from penstock.core.cycle import cycle
 from penstock.core.outlook import forecast
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
@@ -120,12 +120,13 @@ class Reading:
         reactor.requests.steps.ask_usage(client.number, jobs, now_ms, render)
 
     def _why(self, client: Client, fields: Fields) -> Iterator[bytes]:
-        return why(self._reactor.state, self._reactor.indexes, fields, self._accounts)
+        return why(self._reactor.state, self._reactor.indexes, self._reactor.budget, fields, self._accounts)
 
     def _snapshot(self, client: Client, fields: Fields) -> Iterator[bytes]:
         """The planner's input as it is now, and the plan of a pass over it, which is not carried out."""
         view = self._reactor.indexes.columns.view(self._reactor.state.seq, self._reactor.indexes.clock_ms // 1000)
-        work, budget = cycle(view), Budget()
+        budget = self._reactor.budget
+        work = cycle(view, budget)
         while True:
             try:
                 next(work)
@@ -140,7 +141,7 @@ class Reading:
         if reactor.notes.foreseen:
             return
         view = reactor.indexes.columns.view(reactor.state.seq, reactor.indexes.clock_ms // 1000)
-        work = forecast(view, reactor.notes.plan.reservations)
+        work = forecast(view, reactor.notes.plan.reservations, budget=reactor.budget)
         while True:
             try:
                 next(work)

@@ -183,7 +183,7 @@ class Service:
             if now_s >= self._rest_until_s:
                 view = self.reactor.view(now_ms())
                 self.reactor.statistics.pass_begins(len(view.pending))
-                self._pass = cycle(view, reporter=self.reactor.statistics)
+                self._pass = cycle(view, self.reactor.budget, self.reactor.statistics)
                 self._pass_s = 0.0
                 self._plan()
             else:

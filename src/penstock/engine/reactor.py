@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Container
 from typing import Protocol
 
+from penstock.core.cycle import Budget
 from penstock.core.plan import Plan
 from penstock.core.view import View
 from penstock.engine import events as e
@@ -80,6 +81,8 @@ class Reactor:
         self.indexes = Indexes(state, history=world.history)
         self.notes = Notes(state, self.indexes)
         self.statistics = Statistics(self.indexes.clock_ms)
+        self.budget = Budget()
+        """Bounds of each pass: the shell plans with it, explanations and snapshots reckon with it."""
         self.durable_seq = state.seq
         self._changed_since_view = True
         self.refusing = ""

@@ -17,6 +17,7 @@ import numpy as np
 from penstock.controller.views import job_facts as facts
 from penstock.controller.views.chunks import PAUSE, Fields
 from penstock.controller.views.sacct import Accounts
+from penstock.core.cycle import Budget
 from penstock.core.explain import IMPOSSIBLE, explain
 from penstock.core.outlook import batch_at
 from penstock.core.view import View
@@ -40,14 +41,14 @@ class WhyRequest(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
-def why(state: State, indexes: Indexes, fields: Fields, accounts: Accounts) -> Iterator[bytes]:
+def why(state: State, indexes: Indexes, budget: Budget, fields: Fields, accounts: Accounts) -> Iterator[bytes]:
     """The document, after as many pauses as the planner takes slices."""
     job = find(state, indexes, accounts, msgspec.convert(fields, WhyRequest).job)
     document = about(job)
     if job.state == PENDING:
         view = indexes.columns.view(state.seq, indexes.clock_ms // 1000)
         planned: Document = {}
-        for step in waiting(state, indexes, job, view):
+        for step in waiting(state, indexes, budget, job, view):
             if isinstance(step, dict):
                 planned = step
             else:
@@ -106,7 +107,7 @@ def _asks(job: Job) -> str:
     return ", ".join(words)
 
 
-def waiting(state: State, indexes: Indexes, job: Job, view: View) -> Iterator[Document | None]:
+def waiting(state: State, indexes: Indexes, budget: Budget, job: Job, view: View) -> Iterator[Document | None]:
     """None for every slice, then the planner's part, with the obstacles before the queue in front of its blockers."""
 
     def named(job_id: int) -> tuple[str, str]:
@@ -119,7 +120,7 @@ def waiting(state: State, indexes: Indexes, job: Job, view: View) -> Iterator[Do
     before = obstacles(state, indexes, job, named)
     rows = np.flatnonzero(view.pending.job_id == job.id)
     batch = batch_at(view, int(rows[0])) if len(rows) else as_batch(spec)
-    work = explain(view, job.id, batch, others)
+    work = explain(view, job.id, batch, others, budget)
     while True:
         try:
             next(work)
