@@ -28,6 +28,10 @@ def main(argv: list[str] | None = None) -> int:
         from penstock.sim.replay import main as replay
 
         return replay(argv[2:])
+    if argv[:1] == ["sim"]:
+        from penstock.sim.command import main as sim
+
+        return sim(argv[1:])
     if argv[:1] == ["commands"]:
         from penstock.cli.host import main as commands
 
@@ -52,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     status = verbs.add_parser("status", parents=[place], help="each process with its pid, and the nodes")
     status.add_argument("--json", action="store_true")
     verbs.add_parser("doctor", parents=[place], help="what this machine lets Penstock do, and what is missing")
+    verbs.add_parser("sim", add_help=False, help="experiments on job logs with the planner of the live controller: penstock sim run --help")
     verbs.add_parser("env", parents=[place], help='lines for eval "$(penstock env)"')
     backup = verbs.add_parser("backup", parents=[place], help="a consistent copy of the state while it runs")
     backup.add_argument("file", metavar="FILE")

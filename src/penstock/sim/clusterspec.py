@@ -78,6 +78,8 @@ class Layout:
         self.gpus_each = max(group.gpus for group in groups)
         self.devices = sum(group.count * (group.gpus if self.gpus_each else group.cpus) for group in groups)
         """What utilisation is measured in: GPUs, or CPUs where there are none."""
+        self.lanes = [group.gpus if self.gpus_each else group.cpus for group in groups for _ in range(group.count)]
+        """The devices of each node."""
         self.what = "GPU" if self.gpus_each else "CPU"
         self._requests: dict[tuple[int, int], Request] = {}
 

@@ -20,6 +20,7 @@ from penstock.core.policies.policy import Facts, Policy, guide
 from penstock.core.view import FIRST_POOL, Int64, View
 from penstock.sim.clusterspec import Layout, NodeGroup
 from penstock.sim.metrics import Metrics
+from penstock.sim.record import Recorder
 from penstock.sim.virtual import EPOCH_MS, VirtualCluster
 from penstock.sim.workload.job import TraceError, TraceJob
 from penstock.sim.workload.limits import Limits
@@ -62,19 +63,20 @@ class User:
 
 
 class Experiment:
-    def __init__(self, groups: tuple[NodeGroup, ...], policy: Policy, limits: Limits) -> None:
+    def __init__(self, groups: tuple[NodeGroup, ...], policy: Policy, limits: Limits, pictures: bool = False) -> None:
         self.layout = Layout(groups)
         self.cluster = VirtualCluster(groups)
         self.policy = policy
         self.metrics = Metrics(self.layout.what, self.layout.devices)
+        self.recorder = Recorder(self.layout.lanes) if pictures else None
         self._limits = limits
         self._jobs: dict[int, Tracked] = {}
         self._ends: list[tuple[int, int]] = []
         self._users: dict[str, int] = {}
         self._seen: list[User] = []
+        self._everyone = User()
         self._waiting = 0
         self._next_full_s = 0
-        self._changed = False
 
     def run(self, jobs: Iterator[TraceJob], progress: Callable[[int, int], None] | None = None) -> Metrics:
         """To the end of the last job. ``progress`` hears (jobs submitted, jobs ended) now and then."""
@@ -114,7 +116,6 @@ class Experiment:
         job_id = self.cluster.submit(job.submit_s, user, self.layout.request(job), limit_s)
         self._jobs[job_id] = Tracked(job.submit_s, job.run_s, limit_s or UNLIMITED_RUN_S, size, user)
         self._waiting += 1
-        self._changed = True
 
     def _end(self, now_s: int, job_id: int) -> None:
         job = self._jobs.pop(job_id)
@@ -123,8 +124,10 @@ class Experiment:
         user = self._seen[job.user]
         user.last_s, user.before_s = now_s - job.begun_s, user.last_s
         user.used((now_s - job.begun_s) * job.size, now_s)
+        self._everyone.used((now_s - job.begun_s) * job.size, now_s)
         self.metrics.ended(job.submit_s, job.begun_s, now_s, job.size, job.user, timeout)
-        self._changed = True
+        if self.recorder is not None:
+            self.recorder.bars.end(job_id, job.begun_s, now_s, job.user)
 
     def _pass(self, now_s: int) -> int | None:
         """Plan and start; when to look again though nothing happens, or None."""
@@ -148,6 +151,8 @@ class Experiment:
                 job.begun_s = now_s
                 job.expected_s = expected[job_id]
                 heapq.heappush(self._ends, (now_s + min(job.run_s, job.limit_s), job_id))
+                if self.recorder is not None:
+                    self.recorder.bars.start(job_id, self._parts(job_id, view))
             self._waiting -= len(started)
             if started:
                 view = self.cluster.view(now_s)
@@ -166,6 +171,13 @@ class Experiment:
         free = view.nodes.free[rows].sum(axis=0)
         broken = free < view.nodes.total[rows].sum(axis=0)
         self.metrics.instant(now_s, int(free.sum()), int(free[broken].sum()), self._waiting)
+        if self.recorder is not None:
+            self.recorder.series.step(now_s, self._waiting, self.layout.devices - int(free.sum()))
+
+    def _parts(self, job_id: int, view: View) -> list[tuple[int, int]]:
+        """(node's column, devices) of each part of a job that has just started."""
+        allocs = self.cluster.state.jobs[job_id].allocs
+        return [(view.nodes.index_of[alloc.node], len(alloc.gpus) if self.layout.gpus_each else alloc.cpus) for alloc in allocs]
 
     def _facts(self, view: View) -> Facts:
         waiting = [self._jobs[job_id] for job_id in view.pending.job_id.tolist()]
@@ -181,6 +193,8 @@ class Experiment:
             begun_s=_column(job.begun_s + EPOCH_S for job in running),
             expected_s=_column(job.expected_s for job in running),
             capacity=self.layout.devices,
+            users=len(self._seen),
+            usage_of_all=int(self._everyone.usage_at(now_s)),
         )
 
 

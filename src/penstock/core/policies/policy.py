@@ -26,12 +26,13 @@ class Facts:
       submit_s   when the job was submitted
       user       a number for each user
       devices    GPUs of the job (CPUs where the cluster has no GPUs)
-      recent_s   int64[2, rows]: run times of the two jobs of the user that ended last, the last first; -1 where there are none
+      recent_s   int64[2, rows]: run times of the two jobs of the user that had ended last when this one was submitted, the last first; -1
+                 where there are none
       usage      what the user has used: device-seconds, decayed with the half-life that the caller says
     Of ``view.running``:
       begun_s    when the job started
       expected_s the run time that was expected when it started (its time limit where the policy expects nothing)
-    ``capacity`` is the number of devices of the cluster.
+    ``capacity`` is the number of devices of the cluster, ``users`` how many there were so far, ``usage_of_all`` what they used together.
     """
 
     submit_s: Int64
@@ -42,6 +43,8 @@ class Facts:
     begun_s: Int64
     expected_s: Int64
     capacity: int
+    users: int = 1
+    usage_of_all: int = 0
 
 
 Rows = Callable[[View, Facts], Int64]

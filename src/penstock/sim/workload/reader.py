@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import gzip
 import heapq
+import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from penstock.sim.workload.job import TraceError, TraceJob
 from penstock.sim.workload.swf import read_swf
@@ -23,31 +25,59 @@ HEADS = {"helios": "job_id,arrival_s,", "venus": "job_id,user,tenant,", "philly"
 """How the first line of a table begins, by which its format is known."""
 HEAD_LINES = 64
 """Lines of comments that may come before it."""
-REORDERED_MAX = 1 << 17
+REORDERED_FEW = 1_024
+REORDERED = {"philly": 1 << 17}
 """Jobs that are held back so that a log which is not quite in order of submission is read in order; one that is further out of order is an
-error (a table without order is sorted first by whoever has it)."""
+error (sort such a log first)."""
+
+
+class Trace:
+    """The jobs of a log, one by one, and how much of it has been read."""
+
+    def __init__(self, raw: BinaryIO, size: int, jobs: Iterator[TraceJob], most: int) -> None:
+        self._raw = raw
+        self._size = size
+        self._jobs = jobs
+        self._most = most
+        self._read = 0
+
+    def __iter__(self) -> Iterator[TraceJob]:
+        return self
+
+    def __next__(self) -> TraceJob:
+        if self._most and self._read >= self._most:
+            raise StopIteration
+        job = next(self._jobs)
+        self._read += 1
+        return job
+
+    def total(self) -> int:
+        """How many jobs it has in all, by the part of the file that was read so far."""
+        part = min(1.0, self._raw.tell() / self._size) if self._size else 1.0
+        estimate = max(self._read, round(self._read / part)) if part else self._read
+        return min(self._most, estimate) if self._most else estimate
 
 
 @contextmanager
-def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0) -> Iterator[Iterator[TraceJob]]:
+def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0) -> Iterator[Trace]:
     """The jobs submitted in [from_s, until_s] of the log's own time (0: no bound), the first ``most`` of them (0: all)."""
-    with _open(path) as file:
-        head = list(islice(file, HEAD_LINES))
+    try:
+        raw = open(path, "rb")
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror}") from None
+    with raw:
+        packed = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+        file = io.TextIOWrapper(packed, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
+        try:
+            head = list(islice(file, HEAD_LINES))
+        except (OSError, EOFError) as error:
+            raise TraceError(f"{path}: {error}") from None
         form = form or _recognise(path, head)
         if form not in FORMATS:
             raise TraceError(f"{path}: unknown format {form}: {', '.join(FORMATS)} are allowed")
-        jobs = in_order(FORMATS[form](_chained(head, file), path), path)
+        jobs = in_order(FORMATS[form](_chained(head, file), path), path, REORDERED.get(form, REORDERED_FEW))
         wanted = (job for job in jobs if job.submit_s >= from_s and (not until_s or job.submit_s <= until_s))
-        yield islice(wanted, most) if most else wanted
-
-
-def _open(path: str) -> TextIO:
-    try:
-        if path.endswith(".gz"):
-            return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-        return open(path, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror}") from None
+        yield Trace(raw, os.fstat(raw.fileno()).st_size, wanted, most)
 
 
 def _chained(head: list[str], file: TextIO) -> Iterator[str]:
@@ -65,19 +95,16 @@ def _recognise(path: str, head: list[str]) -> str:
     raise TraceError(f"{path}: its format is not known by its name or first line: say --format, one of {', '.join(FORMATS)}")
 
 
-def in_order(jobs: Iterable[TraceJob], name: str) -> Iterator[TraceJob]:
+def in_order(jobs: Iterable[TraceJob], name: str, held_most: int) -> Iterator[TraceJob]:
     """By submission; jobs of one second in the order of the log."""
     held: list[tuple[int, int, TraceJob]] = []
-    last_s = None
+    last_s: int | None = None
     for number, job in enumerate(jobs):
+        if last_s is not None and job.submit_s < last_s:
+            raise TraceError(f"{name}: job {job.name or number + 1} is more than {held_most} jobs out of order: sort the log by submission")
         heapq.heappush(held, (job.submit_s, number, job))
-        if len(held) > REORDERED_MAX:
-            submit_s, _, first = heapq.heappop(held)
-            if last_s is not None and submit_s < last_s:
-                raise TraceError(
-                    f"{name}: job {first.name} is more than {REORDERED_MAX} jobs out of order: sort the log by submission first"
-                )
-            last_s = submit_s
+        if len(held) > held_most:
+            last_s, _, first = heapq.heappop(held)
             yield first
     while held:
         yield heapq.heappop(held)[2]
