@@ -147,7 +147,7 @@ class Backfill:
             key = site.key
             if (key in self._failed and self._failed[key] <= span.least_s) or (self._strict and site.partition.name in self._first):
                 continue
-            if self._hopeless(key, site):
+            if self._hopeless(site):
                 self._failed[key] = 0
                 continue
             for seconds in self._lengths(site, span):
@@ -219,13 +219,16 @@ class Backfill:
             self._rankings[key] = ranking
         return ranking
 
-    def _hopeless(self, key: tuple[Request, str, int], site: Site) -> bool:
+    def _hopeless(self, site: Site) -> bool:
         """Whether no node, or not all nodes together, had enough free as the pass began. Sure where it says yes, and cheap: it spares
         the arrays most tests on a full cluster."""
-        floor = self._memory.least.get(key)
+        return any(self._most[row] < one or self._sum[row] < whole for row, one, whole in self._least(site))
+
+    def _least(self, site: Site) -> tuple[tuple[int, int, int], ...]:
+        floor = self._memory.least.get(site.key)
         if floor is None:
-            floor = self._memory.least[key] = _floor(site)
-        return any(self._most[row] < one or self._sum[row] < whole for row, one, whole in floor)
+            floor = self._memory.least[site.key] = _floor(site)
+        return floor
 
     def fails_from(self, batch: Batch) -> int:
         """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""
@@ -325,7 +328,8 @@ class Backfill:
         best: tuple[int, Placement, Site] | None = None
         for site in sites:
             also = partial(self._licensed, site, seconds) if site.licenses else None
-            found = self.profile.earliest(seconds, partial(self._attempt, site), also)
+            together = ((row, whole) for row, _, whole in self._least(site))
+            found = self.profile.earliest(seconds, partial(self._attempt, site), also, together)
             if found is not None and (best is None or found[0] < best[0]):
                 best = (*found, site)
         return best
@@ -379,7 +383,7 @@ def _floor(site: Site) -> tuple[tuple[int, int, int], ...]:
     """(row, least that one node must have, least that all must have together) for the rows that one need decides alone."""
     demand = site.demand
     tasks = demand.least_tasks
-    alone = demand.fits_one_node and not demand.may_split
+    alone = site.fits_one_node and not demand.may_split
     all_tasks = max(demand.ntasks, tasks * site.nodes_min)
     if alone:
         tasks = all_tasks

@@ -15,7 +15,7 @@ profile is one list of totals for identical processors; ours keeps a vector for 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +27,9 @@ CACHED_ROOMS = 8
 """Windows from now whose minimum is kept ready; more distinct ones are computed again."""
 MAX_PROBES = 256
 """Instants between holds that a search tries one by one; behind them it goes on after the last hold, where halving works."""
+
+NEVER_S = 1 << 62
+"""Later than any end."""
 
 Found = TypeVar("Found")
 
@@ -128,13 +131,18 @@ class Profile:
         self._rooms.clear()
 
     def earliest(
-        self, duration_s: int, attempt: Callable[[Int64], Found | None], also: Callable[[int], bool] | None = None
+        self,
+        duration_s: int,
+        attempt: Callable[[Int64], Found | None],
+        also: Callable[[int], bool] | None = None,
+        together: Iterable[tuple[int, int]] = (),
     ) -> tuple[int, Found] | None:
         """The first instant after now at which ``attempt(room)`` succeeds for the whole duration, and its result. ``also(instant)`` is a
         further condition; like the room it may turn false at the begins of holds alone.
 
         Amounts only rise at ends, so only ends are tried. Up to the first hold and after the last one more is free at each
         later end, and halving finds the first success; between them at most MAX_PROBES ends are tried one after the other.
+        ``together`` are (row, amount) that all nodes must have in sum for any success: no end before that is tried.
         """
         self._merge()
         ends = np.unique(np.concatenate((self._end_s, np.array([hold.end_s for hold in self.holds], np.int64))))
@@ -153,7 +161,8 @@ class Profile:
             return attempt(self._after_releases(int(ends[at]))) if self.holds else probe(at)
 
         # Without holds at least as much would be free everywhere: no success before the first success without them.
-        at = bisect_left(range(len(ends)), True, key=lambda at: probe_without_holds(at) is not None)
+        soonest = int(np.searchsorted(ends, self._enough_from(together)))
+        at = _first(soonest, len(ends), lambda at: probe_without_holds(at) is not None)
         if self.holds:
             settled = int(np.searchsorted(ends, max(hold.start_s for hold in self.holds)))
             one_by_one = (between for between in range(at, min(settled, at + MAX_PROBES)) if probe(between) is not None)
@@ -162,6 +171,16 @@ class Profile:
                 at += bisect_left(range(at, len(ends)), True, key=lambda later: probe(later) is not None)
         found = probe(at) if at < len(ends) else None
         return None if found is None else (int(ends[at]), found)
+
+    def _enough_from(self, together: Iterable[tuple[int, int]]) -> int:
+        """The first instant at which the sums over all nodes, without holds, reach these amounts; behind all ends if they never do."""
+        enough_s = self.now_s
+        for row, amount in together:
+            lacking = amount - int(np.maximum(self.free[row], 0).sum())
+            if lacking > 0:
+                at = int(np.searchsorted(np.cumsum(self._amount[row]), lacking))
+                enough_s = max(enough_s, int(self._end_s[at]) if at < len(self._end_s) else NEVER_S)
+        return enough_s
 
     def _ahead(self, end_s: int) -> int:
         """How many holds begin before ``end_s``."""
@@ -196,6 +215,15 @@ class Profile:
                 room[row] += np.bincount(nodes, weights=back, minlength=width).astype(np.int64)
         self._released = (upto, room)
         return room
+
+
+def _first(begin: int, end: int, succeeds: Callable[[int], bool]) -> int:
+    """The first number from ``begin`` on that succeeds, where all behind it do; ``end`` if none does. Few are tried when it is near."""
+    failed, step = begin - 1, 1
+    while failed + step < end and not succeeds(failed + step):
+        failed += step
+        step *= 2
+    return failed + 1 + bisect_left(range(failed + 1, min(failed + step, end)), True, key=succeeds)
 
 
 def _lower_to(room: Int64, hold: Hold) -> None:
