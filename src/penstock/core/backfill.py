@@ -119,6 +119,7 @@ class Backfill:
         self._reserved: dict[str, int] = {}
         self._first: dict[str, int] = {}
         self._rankings: dict[tuple[Request, str, int], Ranking] = {}
+        self._asked: tuple[Batch, tuple[Site, ...], Reason] | None = None
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why no partition of the batch lets it start, whatever is free; None: one does."""
@@ -126,13 +127,8 @@ class Backfill:
             return Reason(
                 "DeadLine", "policy", "deadline", batch.time_min_s or batch.time_limit_s, max(0, batch.deadline_s - self._view.now_s)
             )
-        found: Reason | None = None
-        for name in batch.partitions:
-            sites = self._sites_in(batch, name)
-            if not isinstance(sites, Reason):
-                return None
-            found = found or sites
-        return found or Reason("PartitionConfig", "policy", "partition")
+        sites, refusal = self._looked_up(batch)
+        return None if sites else refusal
 
     def closed(self, batch: Batch) -> bool:
         """Whether strict order keeps the batch from any start: each partition where it may run has a blocked job."""
@@ -279,7 +275,7 @@ class Backfill:
         lacking = self.licenses.waits(next(self._worth_waiting(batch)).licenses, self._view.now_s + 1)
         if lacking is not None:
             return lacking
-        return Reason("Priority", "waiting", "priority", names=(str(self._first[next(self._open(batch)).partition.name]),))
+        return Reason("Priority", "waiting", "priority", names=(str(self._first[self._open(batch)[0].partition.name]),))
 
     def may_reserve(self, batch: Batch) -> bool:
         return any(self._reserved.get(site.partition.name, 0) < self._limit for site in self._open(batch))
@@ -345,12 +341,18 @@ class Backfill:
         """An end on the profile's grid."""
         return -(-end_s // self._resolution_s) * self._resolution_s
 
-    def _open(self, batch: Batch) -> Iterator[Site]:
+    def _open(self, batch: Batch) -> tuple[Site, ...]:
         """The sites where the batch may start, in the order in which they are tried."""
-        for name in batch.partitions:
-            sites = self._sites_in(batch, name)
-            if not isinstance(sites, Reason):
-                yield from sites
+        return self._looked_up(batch)[0]
+
+    def _looked_up(self, batch: Batch) -> tuple[tuple[Site, ...], Reason]:
+        """The sites, and the first reason where there are none. A batch is asked about many times in a row."""
+        if self._asked is None or self._asked[0] is not batch:
+            answers = [self._sites_in(batch, name) for name in batch.partitions]
+            sites = tuple(site for answer in answers if not isinstance(answer, Reason) for site in answer)
+            refusal = next((answer for answer in answers if isinstance(answer, Reason)), Reason("PartitionConfig", "policy", "partition"))
+            self._asked = batch, sites, refusal
+        return self._asked[1:]
 
     def _worth_waiting(self, batch: Batch) -> Iterator[Site]:
         return (site for site in self._open(batch) if not site.soft)

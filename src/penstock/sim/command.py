@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     if unknown:
         raise TraceError(f"unknown policy {unknown[0]!r}: {', '.join(POLICIES)} are allowed")
     groups = parse_cluster(options.cluster)
-    max_s = parse_duration(options.max_limit, "--max-limit") if options.max_limit else 0
+    max_s = (parse_duration(options.max_limit, "--max-limit") or 0) if options.max_limit else 0
     done: list[tuple[str, Experiment, Summary]] = []
     for name in names:
         experiment = Experiment(groups, POLICIES[name], limits_by(options.limits, max_s, options.seed), bool(options.report))
@@ -87,12 +87,18 @@ def _run(options: argparse.Namespace) -> int:
         if not options.json:
             print(_text(name, options.limits, summary), flush=True)
     if options.json:
-        settings = {name: getattr(options, name) for name in ("trace", "cluster", "limits", "max_limit", "seed", "from_s", "until_s", "jobs")}
+        settings = {
+            name: getattr(options, name) for name in ("trace", "cluster", "limits", "max_limit", "seed", "from_s", "until_s", "jobs")
+        }
         print(json.dumps({"settings": settings, "policies": {name: summary.as_dict() for name, _, summary in done}}, indent=2))
     if options.report:
         from penstock.sim.report import write_report
 
-        write_report(options.report, f"{os.path.basename(options.trace)} on {options.cluster}, limits: {options.limits}", done)
+        title = f"{os.path.basename(options.trace)} on {options.cluster}, limits: {options.limits}"
+        try:
+            write_report(options.report, title, done)
+        except OSError as error:
+            raise TraceError(f"{options.report}: {error.strerror}") from None
         print(f"{options.report}: open it in a browser", file=sys.stderr)
     return 0
 

@@ -1,8 +1,8 @@
 """One log, one cluster, one policy: the loop over instants.
 
 At each instant first what ends ends, then what comes is submitted, in the order of the log, then the planner makes a pass, and what the
-applier lets start is given its end: after its run time, or at its limit. Instants are submissions, ends, the policy's interval, and those
-at which an expectation of a run time turns out too short. No latency: what a pass starts, starts at that second.
+applier lets start is given its end: after its run time, or at its limit. Instants are submissions, ends, and the policy's interval. No
+latency: what a pass starts, starts at that second.
 
 The log is read as time goes on, one job ahead; what has ended is forgotten but for its row in the metrics.
 """
@@ -29,19 +29,23 @@ EPOCH_S = EPOCH_MS // 1000
 USAGE_HALF_LIFE_S = 7 * 86_400
 """Of what a user has used; Slurm's PriorityDecayHalfLife."""
 UNLIMITED_RUN_S = 1 << 40
+"""The run time that no limit bounds."""
 
 
 class Tracked:
-    """A job that waits or runs: what the engine does not keep of it. ``expected_s`` is what was expected of it when it started."""
+    """A job that waits or runs: what the engine does not keep of it. ``last_s`` and ``before_s`` are the user's recent run times as it was
+    submitted, ``expected_s`` what was expected of it when it started."""
 
-    __slots__ = ("begun_s", "expected_s", "limit_s", "run_s", "size", "submit_s", "user")
+    __slots__ = ("before_s", "begun_s", "expected_s", "last_s", "limit_s", "run_s", "size", "submit_s", "user")
 
-    def __init__(self, submit_s: int, run_s: int, limit_s: int, size: int, user: int) -> None:
+    def __init__(self, submit_s: int, run_s: int, limit_s: int, size: int, user: int, recent: User) -> None:
         self.submit_s = submit_s
         self.run_s = run_s
         self.limit_s = limit_s
         self.size = size
         self.user = user
+        self.last_s = recent.last_s
+        self.before_s = recent.before_s
         self.begun_s = self.expected_s = 0
 
 
@@ -114,7 +118,7 @@ class Experiment:
         limit_s = self._limits(job)
         size = self.layout.size(job)
         job_id = self.cluster.submit(job.submit_s, user, self.layout.request(job), limit_s)
-        self._jobs[job_id] = Tracked(job.submit_s, job.run_s, limit_s or UNLIMITED_RUN_S, size, user)
+        self._jobs[job_id] = Tracked(job.submit_s, job.run_s, limit_s or UNLIMITED_RUN_S, size, user, self._seen[user])
         self._waiting += 1
 
     def _end(self, now_s: int, job_id: int) -> None:
@@ -139,8 +143,6 @@ class Experiment:
             if policy.at_events is not None:
                 full = now_s >= self._next_full_s
                 budget = policy.budget if full else policy.at_events
-                if full:
-                    self._next_full_s = (now_s // policy.interval_s + 1) * policy.interval_s
             guided, behind = guide(policy, view, self._facts(view)) if policy.needs_facts else (view, None)
             plan = self.cluster.plan(guided, budget, behind)
             self.metrics.passes += 1
@@ -157,14 +159,19 @@ class Experiment:
             if started:
                 view = self.cluster.view(now_s)
             if plan.complete:
-                if policy.running is not None and len(guided.running):
-                    refuted_s = int(guided.running.end_s.min()) - EPOCH_S
-                    wake_s = refuted_s if refuted_s > now_s else None
-                if policy.at_events is not None and self._waiting:
-                    wake_s = self._next_full_s
+                if policy.at_events is not None:
+                    wake_s = self._full_after(now_s, budget is policy.budget, bool(started))
                 break
         self._observe(now_s, view)
-        return wake_s
+        return wake_s if self._waiting else None
+
+    def _full_after(self, now_s: int, was_full: bool, started: bool) -> int:
+        """The instant of the next full pass."""
+        if not was_full:
+            self._next_full_s = min(self._next_full_s, _grid(now_s, self.policy.interval_s))
+        else:
+            self._next_full_s = _grid(now_s, self.policy.interval_s if started else self.policy.recheck_s)
+        return self._next_full_s
 
     def _observe(self, now_s: int, view: View) -> None:
         rows = slice(FIRST_POOL, None) if self.layout.gpus_each else slice(0, 1)
@@ -188,7 +195,7 @@ class Experiment:
             submit_s=_column(job.submit_s + EPOCH_S for job in waiting),
             user=_column(job.user for job in waiting),
             devices=_column(job.size for job in waiting),
-            recent_s=np.array([[user.last_s for user in seen], [user.before_s for user in seen]], np.int64),
+            recent_s=np.array([[job.last_s for job in waiting], [job.before_s for job in waiting]], np.int64),
             usage=_column(int(user.usage_at(now_s)) for user in seen),
             begun_s=_column(job.begun_s + EPOCH_S for job in running),
             expected_s=_column(job.expected_s for job in running),
@@ -200,3 +207,8 @@ class Experiment:
 
 def _column(values: Iterator[int]) -> Int64:
     return np.fromiter(values, np.int64)
+
+
+def _grid(now_s: int, step_s: int) -> int:
+    """The first multiple of ``step_s`` behind now."""
+    return (now_s // step_s + 1) * step_s

@@ -1,7 +1,7 @@
 """What a picture of an experiment needs, in bounded memory whatever the length of the log.
 
-Series: time averages in at most BUCKETS buckets, whose width doubles when the time outgrows them. Bars: where and when each job ran, lane by
-lane (a lane is one device of one node); when there are more than BARS_MAX the smallest half is forgotten, which at that scale is too small
+Series: time averages in at most BUCKETS buckets, whose width doubles when the time outgrows them. Bars: where and when each job ran, lane
+by lane (a lane is one device of one node); when there are twice BARS_MAX the smallest half is forgotten, which at that scale is too small
 to be seen.
 """
 

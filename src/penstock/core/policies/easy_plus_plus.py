@@ -2,9 +2,13 @@
 
 Tsafrir, Etsion, Feitelson, "Backfilling using system-generated predictions rather than user runtime estimates", TPDS 18(6), 2007.
 
-A job is expected to run as long as the mean of the two jobs of its user that ended last, at most its time limit; without two such jobs, its
-limit. Whoever runs longer than expected gets more time, by a fixed ladder of increments, up to its limit. The queue is first come, first
-served for the one reservation; those that may overtake are tried shortest expectation first (SJBF).
+A job is expected to run as long as the mean of the two jobs of its user that had ended last when it was submitted, at most its time limit;
+without two such jobs, its limit. Whoever runs longer than expected is expected to run longer by the next increment of a fixed ladder, up to
+its limit; that alone makes no pass. The queue is first come, first served for the one reservation; those that may overtake are tried
+shortest expectation first (SJBF).
+
+What the paper leaves open is read as the simulator of Gaussier, Glesser, Reis and Trystram (SC 2015) does, whose published figure for
+KTH-SP2 comes out so: the expectation stands from submission on, and each increment counts from it and not from the one before.
 
 Guarantee: the limit alone ends a job, so a wrong prediction never kills. The first blocked job may start later than first promised, where
 predictions were too short; it keeps its place at the head of the queue, so it does not starve.
@@ -19,8 +23,8 @@ from penstock.core.policies.policy import Facts, Policy
 from penstock.core.view import Int64, View
 
 LADDER_S = tuple(60 * minutes for minutes in (1, 5, 15, 30, 60, 120, 300, 600, 1_200, 3_000, 6_000))
-"""Increments of a prediction that was exceeded, one after the other; behind the last one only the limit counts."""
-_GRANTED_S = np.concatenate(([0], np.cumsum(LADDER_S), [1 << 40])).astype(np.int64)
+"""What is added to a prediction that was exceeded: the first that is enough; behind the last one only the limit counts."""
+_GRANTED_S = np.array((0, *LADDER_S, 1 << 40), np.int64)
 
 
 def mean_of_last_two(view: View, facts: Facts) -> Int64:

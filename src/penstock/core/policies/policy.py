@@ -61,6 +61,7 @@ class Policy:
     budget      of a pass
     at_events   of the passes between two of those, at each event; None: every event gives a full pass
     interval_s  from one full pass to the next, where ``at_events`` is given
+    recheck_s   the same while nothing happens between them (keys grow with age)
     """
 
     name: str
@@ -72,6 +73,7 @@ class Policy:
     behind: Rows | None = None
     at_events: Budget | None = None
     interval_s: int = 0
+    recheck_s: int = 0
 
     @property
     def needs_facts(self) -> bool:

@@ -1,13 +1,13 @@
 """A reference for what Slurm does with its two schedulers and the multifactor priority, so that gains are told against it.
 
-At each event the main scheduler walks the queue by priority and stops at the first job that does not fit, after DEPTH jobs at most. Every
-INTERVAL_S the backfill scheduler walks the first BACKFILL_DEPTH jobs and gives each that does not fit a reservation, where one begins within
-WINDOW_S; ends are rounded up to RESOLUTION_S. These are the defaults of slurm.conf(5) (default_queue_depth, bf_interval, bf_max_job_test,
-bf_window, bf_resolution), but for bf_max_job_test, whose value is the one in the source (the page says 100).
+At each event the main scheduler walks the queue by priority and stops at the first job that does not fit, after DEPTH jobs at most.
+Every INTERVAL_S the backfill scheduler walks the first BACKFILL_DEPTH jobs and gives each that does not fit a reservation, where one begins
+within WINDOW_S; ends are rounded up to RESOLUTION_S. These are the defaults of slurm.conf(5) (default_queue_depth, bf_interval, bf_window,
+bf_resolution) and, for bf_max_job_test, that of the source (the page says 100).
 
-Priority is the multifactor plug-in's sum (slurm.conf(5), PriorityType): age, up to MAX_AGE_S; fair share, 2 to the power of minus the user's
-decayed share of all use over an equal share; size, the share of the cluster that the job asks for. Weights are those of the example in
-SchedMD's description of the plug-in.
+Priority is the multifactor plug-in's sum (slurm.conf(5), PriorityType): age, up to MAX_AGE_S; fair share, 2 to the power of minus the
+user's decayed share of all use over an equal share; size, the share of the cluster that the job asks for. Weights are those of the example
+in SchedMD's description of the plug-in.
 
 Not modelled: partitions' and QOS factors (logs have none), Fair Tree, the time that Slurm's passes take.
 Guarantee: none to jobs whose reservation would begin behind the window or that are deeper in the queue than BACKFILL_DEPTH.
@@ -27,6 +27,8 @@ BACKFILL_DEPTH = 500
 INTERVAL_S = 30
 WINDOW_S = 86_400
 RESOLUTION_S = 60
+CALCULATION_S = 300
+"""Slurm's PriorityCalcPeriod: while nothing else happens, priorities and so plans do not change in between."""
 MAX_AGE_S = 7 * 86_400
 WEIGHT_AGE = 1_000
 WEIGHT_FAIR_SHARE = 10_000
@@ -39,8 +41,8 @@ def multifactor(view: View, facts: Facts) -> Int64:
     share = facts.usage / max(1, facts.usage_of_all)
     fair = np.exp2(-share * facts.users)
     size = facts.devices / facts.capacity
-    priority = WEIGHT_AGE * age + WEIGHT_FAIR_SHARE * fair + WEIGHT_SIZE * size
-    return -priority.astype(np.int64)
+    key: Int64 = -(WEIGHT_AGE * age + WEIGHT_FAIR_SHARE * fair + WEIGHT_SIZE * size).astype(np.int64)
+    return key
 
 
 SLURM = Policy(
@@ -50,4 +52,5 @@ SLURM = Policy(
     order=multifactor,
     at_events=Budget(reservations=0, strict=True, max_jobs=DEPTH),
     interval_s=INTERVAL_S,
+    recheck_s=CALCULATION_S,
 )

@@ -61,13 +61,9 @@ class Trace:
 @contextmanager
 def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0) -> Iterator[Trace]:
     """The jobs submitted in [from_s, until_s] of the log's own time (0: no bound), the first ``most`` of them (0: all)."""
-    try:
-        raw = open(path, "rb")
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror}") from None
-    with raw:
+    with _raw(path) as raw:
         packed = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
-        file = io.TextIOWrapper(packed, encoding="utf-8", errors="replace")  # type: ignore[arg-type]
+        file = io.TextIOWrapper(packed, encoding="utf-8", errors="replace")
         try:
             head = list(islice(file, HEAD_LINES))
         except (OSError, EOFError) as error:
@@ -78,6 +74,13 @@ def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, mos
         jobs = in_order(FORMATS[form](_chained(head, file), path), path, REORDERED.get(form, REORDERED_FEW))
         wanted = (job for job in jobs if job.submit_s >= from_s and (not until_s or job.submit_s <= until_s))
         yield Trace(raw, os.fstat(raw.fileno()).st_size, wanted, most)
+
+
+def _raw(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror}") from None
 
 
 def _chained(head: list[str], file: TextIO) -> Iterator[str]:
