@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=int, default=0, metavar="N", help="only the first N of them")
     run.add_argument("--json", action="store_true", help="all figures, one object a policy")
     run.add_argument("--report", default="", metavar="FILE", help="a page with pictures (one .html file that needs no network)")
+    verbs.add_parser("replay", add_help=False, help="plan the snapshot of a live controller again: penstock sim replay FILE")
     verbs.add_parser("policies", help="names of the policies and what they do")
     return parser
 

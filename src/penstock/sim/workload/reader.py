@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import heapq
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -62,6 +61,8 @@ class Trace:
 def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0) -> Iterator[Trace]:
     """The jobs submitted in [from_s, until_s] of the log's own time (0: no bound), the first ``most`` of them (0: all)."""
     with _raw(path) as raw:
+        size = raw.seek(0, io.SEEK_END)
+        raw.seek(0)
         packed = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
         file = io.TextIOWrapper(packed, encoding="utf-8", errors="replace")
         try:
@@ -73,7 +74,7 @@ def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, mos
             raise TraceError(f"{path}: unknown format {form}: {', '.join(FORMATS)} are allowed")
         jobs = in_order(FORMATS[form](_chained(head, file), path), path, REORDERED.get(form, REORDERED_FEW))
         wanted = (job for job in jobs if job.submit_s >= from_s and (not until_s or job.submit_s <= until_s))
-        yield Trace(raw, os.fstat(raw.fileno()).st_size, wanted, most)
+        yield Trace(raw, size, wanted, most)
 
 
 def _raw(path: str) -> BinaryIO:
