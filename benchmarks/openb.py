@@ -5,8 +5,9 @@
 
 DIR holds ``openb_node_list_gpu_node.csv``, ``openb_pod_list_NAME.csv.gz`` and ``expected_results/summary_alloc_ratio.csv`` of the
 authors. Each row is the mean over the seeds of the allocation ratio, in per cent, where the pods that have arrived ask for 100 % and
-130 % of the GPUs, beside the authors' mean of ten seeds. Exit code 1 where a mean is off by more than 0.5 points (FGD: 0.3), or our own
-placement on ``default`` at 130 % is below 95.4 %. ``--record FILE`` appends each run as it ends and leaves out what the file has.
+130 % of the GPUs, beside the authors' mean of ten seeds; the policy ``own`` is our placement, beside the published FGD. Exit code 1 where
+a mean is off by more than 0.5 points (FGD: 0.3), or our own on ``default`` at 130 % is below 95.4 %. ``--record FILE`` appends each run as
+it ends and leaves out what the file has.
 """
 
 from __future__ import annotations
@@ -22,9 +23,17 @@ from pathlib import Path
 
 from penstock.core.scores import Preference
 from penstock.core.view import View
+from penstock.core.weights import Weighted, check_weights
 from penstock.sim import openb
 from penstock.sim.openb_policies import published
 
+OWN = "own"
+OWN_WEIGHTS = check_weights({"fragmentation": 100, "stranding": 100})
+"""``SchedulerParameters=score_fragmentation=100,score_stranding=100``, chosen on ``default`` with one seed; every other workload is held
+out."""
+LEVELS = (32, 128, 2048)
+"""Nodes under a leaf, a rack and the spine: our placement runs under a topology, as it would in a cluster."""
+OWN_BAR = {("default", 130): 95.4}
 FIRST_SEED = 42
 RATIO = 1.3
 TOLERANCE = {"06-FGD": 0.3}
@@ -43,7 +52,7 @@ def main() -> int:
     options = parser.parse_args()
     expected = read_expected(options.trace / "expected_results" / "summary_alloc_ratio.csv")
     workloads = options.workloads.split(",") if options.workloads else sorted({name: None for name, _ in expected})
-    policies = options.policies.split(",") if options.policies else sorted({policy: None for _, policy in expected})
+    policies = options.policies.split(",") if options.policies else [*sorted({policy: None for _, policy in expected}), OWN]
     runs = list(measure(options.trace, workloads, policies, options.seeds, options.record))
     return 0 if report(runs, expected) else 1
 
@@ -60,21 +69,28 @@ def measure(trace: Path, workloads: list[str], policies: list[str], seeds: int, 
         known = {(run["workload"], run["policy"], run["seed"]): run for run in map(json.loads, record.read_text().splitlines())}
     for name in workloads:
         workload = openb.read(trace / "openb_node_list_gpu_node.csv", trace / f"{PREFIX}{name}.csv.gz")
+        mix = workload.mix()
         for policy in policies:
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 run = known.get((name, policy, seed))
                 if run is None:
-                    run = {"workload": name, "policy": policy, "seed": seed, **one(workload, seed, published(workload, seed)[policy])}
+                    known_policies = {OWN: lambda view, mix=mix: Weighted(view, OWN_WEIGHTS, mix), **published(workload, seed)}
+                    run = {
+                        "workload": name,
+                        "policy": policy,
+                        "seed": seed,
+                        **one(workload, seed, known_policies[policy], LEVELS if policy == OWN else ()),
+                    }
                     if record is not None:
                         with record.open("a") as file:
                             print(json.dumps(run), file=file)
                 yield run
 
 
-def one(workload: openb.Workload, seed: int, policy: Callable[[View], Preference]) -> dict[str, object]:
+def one(workload: openb.Workload, seed: int, policy: Callable[[View], Preference], levels: tuple[int, ...]) -> dict[str, object]:
     pods = workload.arrivals(RATIO, seed)
     begin = time.process_time()
-    outcome = openb.run(workload, pods, seed, policy)
+    outcome = openb.run(workload, pods, seed, policy, levels)
     cpu_s = time.process_time() - begin
     return {"allocation": [outcome.allocation(at) for at in PERCENTS], "pods": len(pods), "failed": outcome.failed, "cpu_s": cpu_s}
 
@@ -92,9 +108,11 @@ def report(runs: list[dict[str, object]], expected: dict[tuple[str, str], tuple[
         verdict = "reached"
         for at in range(len(PERCENTS)):
             mean = statistics.fmean(run["allocation"][at] for run in group)
-            published_mean = expected[workload, policy][at]
+            published_mean = expected[workload, policy if policy != OWN else "06-FGD"][at]
             cells += [f"{mean:.2f}", f"{published_mean:.2f}", f"{mean - published_mean:+.2f}"]
-            if abs(mean - published_mean) > TOLERANCE.get(policy, TOLERANCE_OTHERS):
+            if policy == OWN:
+                verdict = "**missed**" if mean < OWN_BAR.get((workload, PERCENTS[at]), 0) else verdict
+            elif abs(mean - published_mean) > TOLERANCE.get(policy, TOLERANCE_OTHERS):
                 verdict = "**missed**"
         reached = reached and verdict == "reached"
         print(f"| {workload} | {policy} | {len(group)} | {' | '.join(cells)} | {speed:,.0f} | {verdict} |")

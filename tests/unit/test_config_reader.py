@@ -222,7 +222,7 @@ def test_every_engine_setting_has_a_parameter():
     assert {*cluster.NUMBERS, *cluster.SWITCHES} <= fields
     assert fields - {*cluster.NUMBERS, *cluster.SWITCHES} == {
         *("cluster_name", "partitions", "requeue_delay_s", "kill_invalid_depend", "single_user"),
-        *("mail_prog", "node_features", "node_weights", "shown", "licenses", "topologies", "max_switch_wait_s"),
+        *("mail_prog", "node_features", "node_weights", "scores", "shown", "licenses", "topologies", "max_switch_wait_s"),
     }
 
 
@@ -236,3 +236,14 @@ def test_shards_are_spread_evenly_over_the_gpus_of_their_node(conf):
     assert "node a has Gres=gpu:2,shard:5: 5 shards cannot be spread evenly over 2 GPUs" in refused
     node = read(conf("ClusterName=t\nGresTypes=gpu,shard\nNodeName=a Gres=gpu:h100:2,shard:8\n")).nodes[0]
     assert cluster.gpus_of(node) == "h100:2,shard:8"
+
+
+def test_placement_scores_have_names_and_bounded_weights(conf):
+    config = read(conf("ClusterName=t\nSchedulerParameters=score_fragmentation=100,score_stranding=50\n"))
+    assert cluster.engine_settings(config)["scores"] == (("fragmentation", 100), ("stranding", 50))
+    for word, text in (
+        ("score_fragmentation=-1", "SchedulerParameters=score_fragmentation"),
+        ("score_best_fit=1001", "1000"),
+        ("score_heat=1", "unknown word 'score_heat' in SchedulerParameters"),
+    ):
+        assert text in refusal(conf(f"ClusterName=t\nSchedulerParameters={word}\n"))

@@ -8,6 +8,7 @@ from engine_cluster import EngineCluster, Refused
 from penstock.agent.inventory import simulated_gpus
 from penstock.controller.views import job_facts, node_facts, show
 from penstock.engine.indexes import Indexes
+from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 
@@ -146,3 +147,14 @@ def test_simulated_gpus_are_of_several_types_and_shared_evenly():
     for text in ("2,shard:3", "shard:4", "2,shard:x", "a100:x", "101,shard:101"):
         with pytest.raises(ValueError, match="--gpus"):
             simulated_gpus("n", text)
+
+
+def test_the_weights_of_the_configuration_reach_the_planner():
+    cluster = EngineCluster(ClusterConfig(scores=(("whole_nodes", 100),)))
+    cluster.node("n0", gpus=2)
+    cluster.node("n1", gpus=4)
+    assert cluster.reactor.view(cluster.now_ms).weights == (("whole_nodes", 100),)
+    first = cluster.submit(gres=("gpu:1",), nodelist="n1")
+    second = cluster.submit(gres=("gpu:1",))
+    cluster.plan()
+    assert (alloc(cluster, first).node, alloc(cluster, second).node) == ("n1", "n1")

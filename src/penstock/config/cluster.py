@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.spec.gres import parse_node_gres
 from penstock.spec.licenses import parse as parse_licenses
-from penstock.spec.parameters import Value
+from penstock.spec.parameters import SCORE_PREFIX, Value
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -151,6 +151,8 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     settings["mail_prog"] = config.parameters["MailProg"]
     settings["kill_invalid_depend"] = "kill_invalid_depend" in config.scheduler
     settings["requeue_delay_s"] = int(config.scheduler.get("requeue_delay") or 120)
+    words = ((word.removeprefix(SCORE_PREFIX), value) for word, value in config.scheduler.items() if word.startswith(SCORE_PREFIX))
+    settings["scores"] = tuple(sorted((name, int(value)) for name, value in words))
     settings["node_features"] = {node.name: node.features for node in config.nodes if node.features}
     settings["node_weights"] = {node.name: node.weight for node in config.nodes if node.weight != 1}
     settings["licenses"] = parse_licenses(str(config.parameters["Licenses"] or ""), "Licenses")[0]

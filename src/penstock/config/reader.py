@@ -20,7 +20,7 @@ from penstock.spec import hostlist
 from penstock.spec import parameters as p
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_node_gres
-from penstock.spec.quantities import parse_count
+from penstock.spec.quantities import parse_count, parse_int
 from penstock.spec.topology import FLAT
 
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
@@ -186,6 +186,8 @@ class _Reading:
                 raise SpecError(f"unknown word {name[:64]!r} in SchedulerParameters{p.nearest(name, known)}")
             if lower in ("requeue_delay", "max_switch_wait"):
                 p.convert(p.INT, value, f"SchedulerParameters={lower}")
+            if lower.startswith(p.SCORE_PREFIX):
+                parse_int(value.strip(), f"SchedulerParameters={lower}", 0, p.SCORE_MOST)
             self.scheduler[lower] = value.strip()
             if lower not in p.SCHEDULER_HONOURED:
                 self._warn(where, f"SchedulerParameters={lower}", p.TUNING)

@@ -37,6 +37,7 @@ from penstock.core.scores import Preference
 from penstock.core.sites import Site, locate
 from penstock.core.spans import Span, span_of
 from penstock.core.view import CPUS, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
+from penstock.core.weights import preference_of
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
 """Partition states that keep queued jobs from starting, and Slurm's word for it."""
@@ -91,7 +92,7 @@ class Backfill:
         self,
         view: View,
         reservations: int,
-        preference: Callable[[View], Preference] = Preference,
+        preference: Callable[[View], Preference] = preference_of,
         strict: bool = False,
         window_s: int = 0,
         resolution_s: int = 1,

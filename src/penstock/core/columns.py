@@ -37,6 +37,8 @@ class Columns:
         self._topologies: dict[str, TopologyRecord] = {}
         self._waiting = Waiting(self._partitions)
         self._holdings = Holdings()
+        self.weights: tuple[tuple[str, int], ...] = ()
+        """Of placement scores, for the views to come."""
         self._licenses = LicenseHoldings()
         self._stale = False
         """Nodes or pools have come or gone: places are to be given anew before the next use."""
@@ -192,6 +194,7 @@ class Columns:
             running=self._holdings.running(),
             pending=self._waiting.pending(),
             shapes=self._waiting.shapes(),
+            weights=self.weights,
             licenses=self._licenses.view(),
         )
 

@@ -18,6 +18,7 @@ from penstock.core.priority import LONGEST_S, Queue
 from penstock.core.request import UNLIMITED_S, GresCounts
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
+from penstock.core.weights import preference_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def cycle(
     view: View,
     budget: Budget | None = None,
     reporter: Reporter | None = None,
-    preference: Callable[[View], Preference] = Preference,
+    preference: Callable[[View], Preference] = preference_of,
     behind: Int64 | None = None,
     memory: Memory | None = None,
 ) -> Generator[int, None, Plan]:
@@ -239,7 +240,7 @@ def plan_now(
     view: View,
     budget: Budget | None = None,
     reporter: Reporter | None = None,
-    preference: Callable[[View], Preference] = Preference,
+    preference: Callable[[View], Preference] = preference_of,
     behind: Int64 | None = None,
     memory: Memory | None = None,
 ) -> Plan:

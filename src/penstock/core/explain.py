@@ -23,6 +23,7 @@ from penstock.core.outlook import RECORDS_MAX, forecast, with_rows
 from penstock.core.plan import Reason, Reservation
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
+from penstock.core.weights import preference_of
 from penstock.core.what_if import Change, Question, what_if
 
 TIERS = ("impossible", "policy", "waiting", "about to start")
@@ -83,7 +84,7 @@ def explain(
     batch: Batch,
     others: Sequence[str] = (),
     budget: Budget | None = None,
-    preference: Callable[[View], Preference] = Preference,
+    preference: Callable[[View], Preference] = preference_of,
 ) -> Generator[int, None, Explanation]:
     """Explains a record of the view, or a job that is not in its queue as if it came last. ``batch`` is what it asks, ``others`` the
     partitions that would take it beside its own, ``budget`` and ``preference`` the live planner's. Yields as ``cycle`` does."""

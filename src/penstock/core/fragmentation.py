@@ -56,9 +56,10 @@ def per_node(demand: Demand) -> PerNode:
 
 
 class Fragments:
-    """The expected fragments of nodes under a mix: requests and how often each is expected."""
+    """The cost of what nodes have free under a mix: requests and how often each is expected. ``fragmentation`` and ``stranding`` weigh
+    the two parts of it, in per cent."""
 
-    def __init__(self, view: View, mix: Mapping[Request, int]) -> None:
+    def __init__(self, view: View, mix: Mapping[Request, int], fragmentation: int = 100, stranding: int = 0) -> None:
         nodes = view.nodes
         self._total = nodes.total
         self._slots = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool]
@@ -91,6 +92,39 @@ class Fragments:
         may = [[row in slots for row in self._slots] for _, slots, _ in kinds]
         self._may: Bool = np.array(may, np.bool_).reshape(len(kinds), len(self._slots))
         self._pools = [list(rows) for _, _, rows in kinds]
+        self._fragmentation = fragmentation
+        self._stranding = stranding
+        devices = np.array([wish.devices if wish.shares == WHOLE else 1 for wish in asked], np.int64)
+        most = self._total[self._slots].max(initial=1)
+        milli = devices * np.where(self._shares[self._kind] == WHOLE, MILLI, self._shares[self._kind] * MILLI // most)
+        self._per_milli = [int(self._weight @ amounts) for amounts in (milli, self._cpus, self._memory_mib)]
+
+    @property
+    def weighs_devices(self) -> bool:
+        """Whether it matters which device of a node gives a part."""
+        return self._fragmentation > 0
+
+    def cost(self, room: Int64, at: Int64) -> Int64:
+        """int64[k]: expected fragments and stranded devices of the nodes ``at``, weighed, in thousandths of a device times MIX_WEIGHT."""
+        cost: Int64 = np.zeros(len(at), np.int64)
+        if self._fragmentation:
+            cost += self.expected(room, at) * self._fragmentation // 100
+        if self._stranding:
+            cost += self.stranded(room, at) * (self._stranding * MIX_WEIGHT) // 100
+        return cost
+
+    def stranded(self, room: Int64, at: Int64) -> Int64:
+        """int64[k]: thousandths of free devices for which CPUs or memory lack if each is to have as much as the mix needs for one."""
+        free = (room[self._slots] * MILLI // np.maximum(self._total[self._slots][:, at], 1)).sum(axis=0)
+        free = free + room[self._plain].sum(axis=0) * MILLI
+        milli, cpus, memory_mib = self._per_milli
+        served = free
+        if cpus:
+            served = np.minimum(served, np.maximum(room[CPUS], 0) * milli // cpus)
+        if memory_mib:
+            served = np.minimum(served, np.maximum(room[MEMORY_MIB], 0) * milli // memory_mib)
+        stranded: Int64 = free - served
+        return stranded
 
     def expected(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: the expected fragment of the nodes ``at``, whose room is int64[resources, k]."""
@@ -121,12 +155,12 @@ class Fragments:
         return expected
 
     def gradient(self, room: Int64, at: Int64, demand: Demand, rate: Callable[[Int64], Int64] | None = None) -> tuple[Int64, Int64]:
-        """int64[k]: by how much the expected fragment of each of the nodes ``at`` grows where ``demand``, which fits, is placed
+        """int64[k]: by how much the cost of each of the nodes ``at`` grows where ``demand``, which fits, is placed
         there best; int64[k]: the position of the device among the slots of its need, -1 where it is not a part of one.
         ``rate`` turns growth into what is compared, lower is better."""
         wish = per_node(demand)
         after, column, device = self._after(room, at, wish)
-        grown = self.expected(after, at[column]) - self.expected(room, at)[column]
+        grown = self.cost(after, at[column]) - self.cost(room, at)[column]
         if rate is not None:
             grown = rate(grown)
         if wish.need is None or not wish.need.part:

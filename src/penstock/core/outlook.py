@@ -22,6 +22,7 @@ from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, Pending, View
+from penstock.core.weights import preference_of
 
 HYPOTHETICAL = 0
 """The job id in an outlook."""
@@ -41,7 +42,7 @@ def forecast(
     promised: Sequence[Reservation] = (),
     records: int = RECORDS_MAX,
     reporter: Reporter | None = None,
-    preference: Callable[[View], Preference] = Preference,
+    preference: Callable[[View], Preference] = preference_of,
     budget: Budget | None = None,
 ) -> Generator[int, None, Plan]:
     """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the reservations of the cycle,

@@ -176,3 +176,5 @@ class View:
     pending: Pending
     shapes: tuple[Shape | None, ...]
     licenses: Licenses = NO_LICENSES
+    weights: tuple[tuple[str, int], ...] = ()
+    """Of placement scores, see ``weights``."""

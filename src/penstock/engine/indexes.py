@@ -140,6 +140,7 @@ class Indexes:
             known = len(self._columns_node)
             for name in changes.nodes:
                 self._node(name)
+            self.columns.weights = self.state.config.scores
             if changes.config:
                 self.columns.set_topologies(topology_records(self.state.config))
             if changes.config or len(self._columns_node) != known:

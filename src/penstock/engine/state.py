@@ -335,6 +335,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     first_job_id: int = 1
     job_requeue: bool = True
     requeue_delay_s: int = 120
+    scores: tuple[tuple[str, int], ...] = ()
+    """Weights of placement scores (`core.weights`), sorted by name; none: plain best fit."""
     max_batch_requeue: int = 5
     def_mem_per_cpu_mib: int = 0
     """0: the node's memory divided by its CPUs."""

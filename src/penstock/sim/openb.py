@@ -24,6 +24,7 @@ import numpy as np
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
 from penstock.core.cycle import Budget, plan_now
 from penstock.core.plan import Plan
+from penstock.core.records import TopologyRecord
 from penstock.core.request import Request
 from penstock.core.scores import Preference
 from penstock.core.slots import slot_key
@@ -111,15 +112,22 @@ class Workload:
             pods.append(pod)
         return pods
 
-    def columns(self, seed: int) -> Columns:
-        """The cluster without jobs; the order of nodes, which decides between equals, is random."""
+    def columns(self, seed: int, levels: tuple[int, ...] = ()) -> Columns:
+        """The cluster without jobs; the order of nodes, which decides between equals, is random. ``levels``: nodes of a domain of each
+        level of a topology, for openb tells nothing of switches."""
         nodes = list(self.nodes)
         Random(seed).shuffle(nodes)
         columns = Columns()
         for index, node in enumerate(nodes):
             gres = tuple((slot_key("gpu", device), SHARES) for device in range(node.gpus))
             columns.upsert_node(NodeRecord(node.name, index, node.cpu_milli, node.memory_mib, gres, features=(node.model,)))
-        columns.upsert_partition(PartitionRecord(PARTITION, tuple(node.name for node in nodes)))
+        names = tuple(node.name for node in nodes)
+        made = tuple(
+            (f"level{depth}", tuple((f"d{depth}-{at}", names[at : at + size]) for at in range(0, len(names), size)))
+            for depth, size in enumerate(levels)
+        )
+        columns.set_topologies((TopologyRecord(PARTITION, "tree", made),) if made else ())
+        columns.upsert_partition(PartitionRecord(PARTITION, names, topology=PARTITION if made else ""))
         return columns
 
 
@@ -168,9 +176,9 @@ class Outcome:
         return float(100 * self.used_milli[arrived == percent].mean() / self.capacity_milli)
 
 
-def run(workload: Workload, pods: list[Pod], seed: int, policy: Callable[[View], Preference]) -> Outcome:
+def run(workload: Workload, pods: list[Pod], seed: int, policy: Callable[[View], Preference], levels: tuple[int, ...] = ()) -> Outcome:
     """All arrivals in one pass of the planner, in their order: what does not fit when its turn comes never does, as nothing ends."""
-    columns = workload.columns(seed)
+    columns = workload.columns(seed, levels)
     for number, pod in enumerate(pods):
         columns.upsert_pending(PendingRecord(number, pod.request(), (PARTITION,), 0, number, FOREVER_S))
     budget = Budget(max_starts=len(pods) + 1, max_tests=len(pods) * 4, reservations=0)

@@ -257,7 +257,11 @@ CGROUP_CONF: Mapping[str, Parameter] = _keyed(
 )
 
 # The words of SchedulerParameters. Honoured ones first; what follows only tunes Slurm's passes, which Penstock does not make.
-SCHEDULER_HONOURED = ("kill_invalid_depend", "max_switch_wait", "requeue_delay")
+SCORE_PREFIX = "score_"
+SCORES = ("best_fit", "fragmentation", "stranding", "whole_nodes")
+"""Placement scores, each with a weight in per cent: a word of ours, for which Slurm has none."""
+SCORE_MOST = 1000
+SCHEDULER_HONOURED = ("kill_invalid_depend", "max_switch_wait", "requeue_delay", *(SCORE_PREFIX + name for name in SCORES))
 _INERT_WORDS = """
 allow_zero_lic assoc_limit_stop batch_sched_delay bb_array_stage_cnt bf_allow_magnetic_slot bf_busy_nodes bf_continue
 bf_hetjob_immediate bf_hetjob_prio bf_interval bf_job_part_count_reserve bf_licenses bf_max_job_array_resv bf_max_job_assoc
