@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.engine.request import BOUNDS, SubmitRequest, refusal
+from penstock.spec.errors import SlurmError
 from penstock.spec.options import InvalidOption, entries, merge, parse
 from penstock.spec.options_submit import OPTIONS
 from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MAIL_TYPES, NICE_MAX, STRING_MAX_BYTES, build
@@ -244,7 +245,9 @@ def test_the_engine_checks_every_bound_again(key):
 
 
 def test_the_engine_refuses_texts_and_lists_beyond_their_bounds():
-    assert "1048577 characters" in refusal(SubmitRequest(comment="a" * (STRING_MAX_BYTES + 1)))
+    with pytest.raises(SlurmError) as refused:
+        refusal(SubmitRequest(submit_line="a" * (STRING_MAX_BYTES + 1)))
+    assert refused.value.detail == "submit_line has 1048577 characters, 1048576 are allowed"
     assert "NUL" in refusal(SubmitRequest(name="a\0b"))
     assert f"{ITEMS_MAX} are allowed" in refusal(SubmitRequest(argv=("",) * (ITEMS_MAX + 1)))
     assert "nodes_max=1 is less" in refusal(SubmitRequest(nodes_min=2, nodes_max=1))

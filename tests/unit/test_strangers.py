@@ -94,6 +94,18 @@ def test_a_number_that_is_no_status_or_signal_is_refused(cluster, op, fields):
     cluster.check_law()
 
 
+@pytest.mark.parametrize(("key", "most"), [("name", 1024), ("comment", 1024), ("work_dir", 4096), ("exclude", 65_536)])
+def test_texts_that_a_queue_shows_are_short(cluster, key, most):
+    with pytest.raises(Refused, match=f"2012 .*other parameter too long {key} has {most + 1} characters, {most} are allowed"):
+        cluster.ask("submit", sections=[SCRIPT, b""], **{key: "x" * (most + 1)})
+    if key != "exclude":
+        job = cluster.submit(**{key: "x" * most})
+        with pytest.raises(Refused, match="JobName has 1025 characters"):
+            cluster.ask("update_job", jobs=[str(job)], keys=["JobName=" + "x" * 1025])
+        with pytest.raises(Refused, match="Reason has 1025 characters"):
+            cluster.ask("update_node", ROOT, nodes=["n0"], keys=["State=DRAIN", "Reason=" + "x" * 1025])
+
+
 @pytest.mark.parametrize("text", ["Comment=" + "x" * (2 << 20), "JobName=a\0b", "Nice=" + "9" * 30, "TimeLimit=" + "9" * 30])
 def test_an_update_beyond_a_bound_changes_nothing(cluster, text):
     job = cluster.submit(name="quiet")
@@ -128,8 +140,11 @@ def test_a_user_does_not_take_an_administrators_hold_for_his_own(cluster, reques
 def test_another_users_job_is_out_of_reach(cluster, op):
     job = running(cluster)
     cluster.ask("step_create", job_id=job, argv=["true"])
+    fields = {"step_id": 0} if op in ("step_kill", "step_info", "step_attach") else {}
+    if op == "step_attach":
+        fields |= {"address": "\0here", "key": "00"}
     with pytest.raises(Refused, match="denied"):
-        cluster.ask(op, BOB, job_id=job, **({"step_id": 0} if op.startswith("step_") and op != "step_create" else {}))
+        cluster.ask(op, BOB, job_id=job, **fields)
     assert cluster.word(job) == "RUNNING"
 
 

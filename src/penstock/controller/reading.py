@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 
 
+class OneScript(msgspec.Struct, forbid_unknown_fields=True):
+    """batch_script"""
+
+    job: str
+
+
 class Reading:
     """Opens a view for a request: an iterator of pieces, which the loop sends in slices."""
 
@@ -155,7 +161,7 @@ class Reading:
 
     def _batch_script(self, client: Client, fields: Fields) -> Iterator[bytes]:
         """The script of a job as it was submitted: the owner's and root's to see."""
-        job_id = parse_job_id(str(fields["job"])).job_id
+        job_id = parse_job_id(msgspec.convert(fields, OneScript).job).job_id
         job = self._reactor.state.jobs.get(job_id) or next(iter(self._accounts.jobs(JobQuery(ids=(job_id,)))), None)
         if job is None:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID)

@@ -10,7 +10,8 @@ Fields = dict[str, Any]
 
 
 class Call(NamedTuple):
-    """Who asks what; `first` is the answer that the same request id got before, if any."""
+    """Who asks what; `first` is the answer that the same request id got before, if any. `asked` is the request, decoded into the struct of
+    its operation; submissions and steps decode `fields` themselves."""
 
     client: int
     caller: Caller
@@ -19,6 +20,11 @@ class Call(NamedTuple):
     request_id: bytes
     now_ms: int
     first: bytes | None
+    asked: Any = None
+
+    def of(self, asked: Any) -> Call:
+        """The same call, its request decoded."""
+        return self._replace(asked=asked)
 
     def section(self, index: int) -> bytes:
         return self.sections[index] if index < len(self.sections) else b""

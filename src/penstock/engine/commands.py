@@ -23,7 +23,6 @@ from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.jobids import parse_job_id
 
 SIGKILL, SIGTERM = 9, 15
-MAX_SIGNAL = 64
 
 
 class Target:
@@ -88,13 +87,6 @@ def may(caller: Caller, job: Job) -> None:
     """ESLURM_ACCESS_DENIED unless the caller owns the job or is root."""
     if caller.uid not in (0, job.spec.uid):
         raise SlurmError(err.ESLURM_ACCESS_DENIED)
-
-
-def signal_number(value: object) -> int:
-    """A signal of a request, 0 for none; SlurmError where it is no signal."""
-    if not isinstance(value, int) or not 0 <= value <= MAX_SIGNAL:
-        raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"signal {str(value)[:32]} is out of range, 1 to {MAX_SIGNAL} is allowed")
-    return value
 
 
 def cancel(job: Job, caller: Caller, now_ms: int) -> Iterator[e.Event]:
@@ -190,7 +182,7 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         key, sign, value = item.partition("=")
         if not sign:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{item}: Key=value is expected")
-        problem = unfit_text(key[:64], value)
+        problem = unfit_text(key[:64].rstrip("+-"), value)
         if problem:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
         operator = key[-1] if key[-1:] in "+-" else ""
@@ -295,6 +287,9 @@ def update_node(state: State, name: str, caller: Caller, keys: list[str], now_ms
         key, _, value = item.partition("=")
         if key.lower() not in NODE_KEYS:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a node cannot be updated; allowed are {', '.join(NODE_KEYS)}")
+        problem = unfit_text(key[:64], value)
+        if problem:
+            raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=problem)
         values[key.lower()] = value
     changes: dict[str, object] = {}
     word = values.get("state", "").upper()

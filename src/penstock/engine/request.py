@@ -12,9 +12,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.engine.texts import check_length
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError
-from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, STRING_MAX_BYTES, TIME_MAX_S
+from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, TIME_MAX_S
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,9 +148,8 @@ def broken_bound(request: msgspec.Struct, bounds: Mapping[str, tuple[int, int]])
 
 
 def unfit_text(key: str, text: str) -> str:
-    """Why a text cannot be kept, or ""."""
-    if len(text) > STRING_MAX_BYTES:
-        return f"{key} has {len(text)} characters, {STRING_MAX_BYTES} are allowed"
+    """Why a text cannot be kept, or ""; SlurmError for one that is longer than its key allows."""
+    check_length(key, text)
     return f"{key} holds a NUL character" if "\0" in text else ""
 
 

@@ -17,6 +17,7 @@ from penstock.core.outlook import outlook
 from penstock.core.plan import Reason
 from penstock.engine import commands as c
 from penstock.engine import events as e
+from penstock.engine import operations as ops
 from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
@@ -40,10 +41,7 @@ MAX_WAITERS = 100_000
 """Clients that are held at once; one more is told to come back."""
 BATCH_MAX = 10_000
 """Jobs of one submit_many."""
-IDS_MAX = 100_000
-"""Job ids of one command."""
 OP_MAX_CHARACTERS = 32
-MAX_WAIT_STATUS = 0xFFFF
 convert = msgspec.convert
 
 
@@ -75,17 +73,17 @@ class Requests:
         op = str(fields.pop("op", ""))[:OP_MAX_CHARACTERS]
         try:
             request_id = bytes.fromhex(fields.pop("id", "") or "")
-            method = OPERATIONS.get(op if op != "release" or "jobs" not in fields else "release_hold")
-            if len(fields.get("jobs", ())) > IDS_MAX:
-                raise SlurmError(err.ESLURM_INVALID_JOB_ID, detail=f"{len(fields['jobs'])} ids in one request, {IDS_MAX} are allowed")
-            if method is None:
+            operation = OPERATIONS.get(op if op != "release" or "jobs" not in fields else "release_hold")
+            if operation is None:
                 raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"the controller knows no operation {op!r}")
+            kind, method = operation
+            asked = convert(fields, kind) if kind is not None else None
             if first is None and request_id:
                 first = reactor.recall(request_id, caller.uid)
             if first is not None and op not in HELD:
                 reactor.answer(client, "=", first)
                 return
-            method(self, Call(client, caller, fields, sections, request_id, now_ms, first))
+            method(self, Call(client, caller, fields, sections, request_id, now_ms, first, asked))
         except SlurmError as error:
             self.refuse(client, error)
         except (msgspec.ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -151,7 +149,7 @@ class Requests:
     def submit_many(self, call: Call) -> None:
         """A batch of submissions in one commit: `requests` is a list; sections are script and environment of each in turn, or one
         pair for all. All are queued, or the first refusal is the answer and none is."""
-        requests = list(call.fields["requests"])
+        requests = call.asked.requests
         if len(requests) > BATCH_MAX:
             raise SlurmError(err.ESLURM_MAX_JOB_COUNT, detail=f"{len(requests)} jobs in one request, at most {BATCH_MAX} are allowed")
         step = 0 if len(call.sections) == 2 else 2
@@ -234,7 +232,7 @@ class Requests:
         self._reactor.answer(call.client, "=", self._allocation_text(job))
 
     def own_job(self, call: Call) -> Job:
-        job = self._reactor.state.jobs.get(int(call.fields["job_id"]))
+        job = self._reactor.state.jobs.get(call.asked.job_id)
         if job is None:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID)
         c.may(call.caller, job)
@@ -244,9 +242,7 @@ class Requests:
         """The owner gives the allocation back; `status` is the wait status of its command."""
         job = self.own_job(call)
         if job.state in (RUNNING, SUSPENDED):
-            status = int(call.fields.get("status", 0))
-            if not 0 <= status <= MAX_WAIT_STATUS:
-                raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"status is no wait status, 0 to {MAX_WAIT_STATUS} is allowed")
+            status = call.asked.status
             self._reactor.propose(e.JobEnding(call.now_ms, job.id, FAILED if status else COMPLETED, wait_status=status))
         elif job.state == PENDING:
             self._reactor.propose(e.JobEnding(call.now_ms, job.id, CANCELLED, by_uid=call.caller.uid))
@@ -256,7 +252,7 @@ class Requests:
 
     def wait_job(self, call: Call) -> None:
         """Answers with the exit status sbatch --wait returns: the code, 1 for a signal; the highest of an array."""
-        job_id = int(call.fields["job_id"])
+        job_id = call.asked.job_id
         rows = self._reactor.indexes.rows_of(job_id)
         if not rows:
             raise SlurmError(err.ESLURM_INVALID_JOB_ID)
@@ -335,14 +331,13 @@ class Requests:
     def cancel(self, call: Call) -> None:
         """scancel: filters and ids are judged here, on the jobs of one moment. The answer names what failed, a line each."""
         reactor = self._reactor
-        fields = call.fields
-        signal = c.signal_number(fields.get("signal") or 0)
+        asked: ops.Cancel = call.asked
         lines = []
-        for item in select(reactor.state, reactor.indexes, fields):
+        for item in select(reactor.state, reactor.indexes, asked):
             error = item.error
             if error is None:
                 try:
-                    self._cancel_one(item.target, item.step_id, signal, call)
+                    self._cancel_one(item.target, item.step_id, asked.signal or 0, call)
                 except SlurmError as refusal:
                     error = refusal
             kind = "job" if item.step_id is None else "step"
@@ -352,7 +347,7 @@ class Requests:
     def cancel_list(self, call: Call) -> None:
         """What `cancel` with the same fields would act on: id, kind, name, partition; nothing changes."""
         lines = []
-        for item in select(self._reactor.state, self._reactor.indexes, call.fields):
+        for item in select(self._reactor.state, self._reactor.indexes, call.asked):
             if item.error is None:
                 job = item.target.job
                 kind = "job" if item.step_id is None else "step"
@@ -360,19 +355,19 @@ class Requests:
         self._reactor.answer(call.client, "=", "\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def _cancel_one(self, target: c.Target, step_id: int | None, signal: int, call: Call) -> None:
-        fields = call.fields
+        asked: ops.Cancel = call.asked
         job = target.job
         c.may(call.caller, job)
         if step_id is not None:
             self.steps.signal(job, step_id, signal or c.SIGKILL, call)
             return
-        if signal or fields.get("batch") or fields.get("full"):
+        if signal or asked.batch or asked.full:
             if job.state == PENDING:
                 if signal in (c.SIGKILL, 0):
                     self._propose_all(self._on_row(target, call.now_ms, lambda row: c.cancel(row, call.caller, call.now_ms)))
                     return
                 raise SlurmError(err.ESLURM_JOB_PENDING)
-            scope = "full" if fields.get("full") else "batch" if fields.get("batch") else "steps"
+            scope = "full" if asked.full else "batch" if asked.batch else "steps"
             self.send_signal(job, signal or c.SIGTERM, scope, call)
             return
         self._propose_all(self._on_row(target, call.now_ms, lambda row: c.cancel(row, call.caller, call.now_ms)))
@@ -399,7 +394,7 @@ class Requests:
         """An action on every job named in `jobs`; the first refusal is the answer, after the others were tried."""
         reactor = self._reactor
         refused: SlurmError | None = None
-        for text in dict.fromkeys(call.fields["jobs"]):
+        for text in dict.fromkeys(call.asked.jobs):
             try:
                 for target in self._named(text, call.caller):
                     self._propose_all(self._on_row(target, call.now_ms, action))
@@ -425,7 +420,7 @@ class Requests:
         return alive or rows
 
     def hold(self, call: Call) -> None:
-        self._each(call, lambda job: c.hold(job, call.caller, call.now_ms, bool(call.fields.get("user_hold"))))
+        self._each(call, lambda job: c.hold(job, call.caller, call.now_ms, call.asked.user_hold))
 
     def release_hold(self, call: Call) -> None:
         self._each(call, lambda job: c.release(job, call.caller, call.now_ms))
@@ -434,7 +429,7 @@ class Requests:
         self._each(call, lambda job: c.requeue(self._reactor.state, job, call.caller, call.now_ms, "requeue"))
 
     def requeue_hold(self, call: Call) -> None:
-        how = "special" if call.fields.get("special") else "hold"
+        how = "special" if call.asked.special else "hold"
         self._each(call, lambda job: c.requeue(self._reactor.state, job, call.caller, call.now_ms, how))
 
     def suspend(self, call: Call) -> None:
@@ -445,15 +440,15 @@ class Requests:
 
     def update_job(self, call: Call) -> None:
         reactor = self._reactor
-        keys = list(call.fields["keys"])
+        keys = list(call.asked.keys)
         self._each(call, lambda job: c.update_job(reactor.state, reactor.indexes, job, call.caller, keys, call.now_ms))
 
     def update_node(self, call: Call) -> None:
         state = self._reactor.state
-        text = ",".join(call.fields["nodes"])
+        text = ",".join(call.asked.nodes)
         names = list(state.nodes) if text.upper() == "ALL" else hostlist.expand(text)
         for name in names:
-            self._propose_all(c.update_node(state, name, call.caller, list(call.fields["keys"]), call.now_ms))
+            self._propose_all(c.update_node(state, name, call.caller, list(call.asked.keys), call.now_ms))
         self.done(call)
 
     def reconfigure(self, call: Call) -> None:
@@ -490,27 +485,28 @@ def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple
 HELD = ("allocate", "step_create", "wait_job")
 """Operations whose retry takes the old place instead of getting the old answer."""
 
-OPERATIONS: dict[str, Callable[[Requests, Call], None]] = {
-    "submit": Requests.submit,
-    "submit_many": Requests.submit_many,
-    "test_only": Requests.test_only,
-    "allocate": Requests.allocate,
-    "job_info": Requests.job_info,
-    "release": Requests.release,
-    "release_hold": Requests.release_hold,
-    "wait_job": Requests.wait_job,
-    "step_create": lambda requests, call: requests.steps.create(call),
-    "step_kill": lambda requests, call: requests.steps.kill(call),
-    "step_info": lambda requests, call: requests.steps.info(call),
-    "step_attach": lambda requests, call: requests.steps.attach(call),
-    "cancel": Requests.cancel,
-    "cancel_list": Requests.cancel_list,
-    "hold": Requests.hold,
-    "requeue": Requests.requeue,
-    "requeue_hold": Requests.requeue_hold,
-    "suspend": Requests.suspend,
-    "resume": Requests.resume,
-    "update_job": Requests.update_job,
-    "update_node": Requests.update_node,
-    "reconfigure": Requests.reconfigure,
+OPERATIONS: dict[str, tuple[type[ops.Operation] | None, Callable[[Requests, Call], None]]] = {
+    "submit": (None, Requests.submit),
+    "submit_many": (ops.SubmitMany, Requests.submit_many),
+    "test_only": (None, Requests.test_only),
+    "allocate": (None, Requests.allocate),
+    "job_info": (ops.OneJob, Requests.job_info),
+    "release": (ops.Release, Requests.release),
+    "release_hold": (ops.Jobs, Requests.release_hold),
+    "wait_job": (ops.OneJob, Requests.wait_job),
+    "step_create": (None, lambda requests, call: requests.steps.create(call)),
+    "step_kill": (ops.KillStep, lambda requests, call: requests.steps.kill(call)),
+    "step_info": (ops.OneStep, lambda requests, call: requests.steps.info(call)),
+    "step_attach": (ops.Attach, lambda requests, call: requests.steps.attach(call)),
+    "cancel": (ops.Cancel, Requests.cancel),
+    "cancel_list": (ops.Cancel, Requests.cancel_list),
+    "hold": (ops.Hold, Requests.hold),
+    "requeue": (ops.Jobs, Requests.requeue),
+    "requeue_hold": (ops.RequeueHold, Requests.requeue_hold),
+    "suspend": (ops.Jobs, Requests.suspend),
+    "resume": (ops.Jobs, Requests.resume),
+    "update_job": (ops.UpdateJob, Requests.update_job),
+    "update_node": (ops.UpdateNode, Requests.update_node),
+    "reconfigure": (ops.Operation, Requests.reconfigure),
 }
+"""Each operation: the struct that its request has to be, and what does it. Without a struct it decodes the fields itself."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from penstock.engine.commands import Elements, Target, targets
 from penstock.engine.indexes import Indexes
+from penstock.engine.operations import Cancel
 from penstock.engine.state import STATE_NAMES, Job, State
 from penstock.spec import errors as err
 from penstock.spec import hostlist, jobids
@@ -33,15 +34,15 @@ def shown_id(job: Job, tasks: tuple[tuple[int, int, int], ...] = ()) -> str:
     return str(job.id)
 
 
-def select(state: State, indexes: Indexes, fields: dict[str, Any]) -> list[Selected]:
+def select(state: State, indexes: Indexes, asked: Cancel) -> list[Selected]:
     """In the order of the ids, else of the jobs. Filters alone select what has not ended."""
-    matches = _matcher(fields)
+    matches = _matcher(asked)
     selected: list[Selected] = []
-    if "jobs" not in fields:
+    if asked.jobs is None:
         active = [job for job in state.jobs.values() if not job.finished and not job.completing and matches(job)]
         return [Selected(shown_id(job), Target(job), None) for job in active[:MAX_SELECTED]]
     known: Elements = {}
-    for text in fields["jobs"]:
+    for text in asked.jobs:
         try:
             parsed = jobids.parse_job_id(text)
             rows = targets(state, indexes, text.partition(".")[0], known)
@@ -58,15 +59,14 @@ def select(state: State, indexes: Indexes, fields: dict[str, Any]) -> list[Selec
     return selected[:MAX_SELECTED]
 
 
-def _matcher(fields: dict[str, Any]) -> Any:
+def _matcher(asked: Cancel) -> Any:
     """A predicate for all filters that were given."""
-    uid = fields.get("uid")
-    states = fields.get("states")
-    name, account, qos, wckey, reservation = (fields.get(key) for key in ("name", "account", "qos", "wckey", "reservation"))
-    names = name.split(",") if name else None
-    partitions = fields["partition"].split(",") if fields.get("partition") else None
+    uid, states = asked.uid, asked.states
+    account, qos, wckey, reservation = asked.account, asked.qos, asked.wckey, asked.reservation
+    names = asked.name.split(",") if asked.name else None
+    partitions = asked.partition.split(",") if asked.partition else None
     try:
-        nodes = dict.fromkeys(hostlist.expand(fields["nodelist"])) if fields.get("nodelist") else None
+        nodes = dict.fromkeys(hostlist.expand(asked.nodelist)) if asked.nodelist else None
     except SpecError as error:
         raise SlurmError(err.ESLURM_INVALID_NODE_NAME, detail=str(error)) from error
 

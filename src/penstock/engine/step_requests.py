@@ -117,7 +117,7 @@ class StepRequests:
             launch, environment = launch_blob(_encode(request)), environment_blob(call.section(0))
         except BlobTooLarge as error:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=str(error)) from error
-        job = self._requests.own_job(call)
+        job = self._requests.own_job(call.of(request))
         if len(reactor.indexes.steps_of.get(job.id, ())) >= reactor.state.config.max_step_count:
             raise SlurmError(err.ESLURM_STEP_LIMIT)
         deadline_ms = call.now_ms + request.immediate_s * 1000 if request.immediate_s is not None else 0
@@ -239,7 +239,7 @@ class StepRequests:
         keeps the KillWait that the job has."""
         job = self._requests.own_job(call)
         if not job.completing:
-            self.signal(job, int(call.fields["step_id"]), c.signal_number(call.fields.get("signal", c.SIGKILL)) or c.SIGKILL, call)
+            self.signal(job, call.asked.step_id, call.asked.signal or c.SIGKILL, call)
         self._requests.done(call)
 
     def signal(self, job: Job, step_id: int, signal: int, call: Call) -> None:
@@ -257,7 +257,7 @@ class StepRequests:
     def info(self, call: Call) -> None:
         """For sattach: layout and working directory of a running step."""
         job = self._requests.own_job(call)
-        step = self._reactor.state.steps.get((job.id, int(call.fields["step_id"])))
+        step = self._reactor.state.steps.get((job.id, call.asked.step_id))
         if step is None or not step.nodes_left:
             raise SlurmError(err.ESLURM_ALREADY_DONE if step else err.ESLURM_INVALID_JOB_ID)
         names = ",".join(alloc.node for alloc in step.allocs)
@@ -267,11 +267,11 @@ class StepRequests:
     def attach(self, call: Call) -> None:
         """A further reader of the step's output listens at `address`: its shepherds are told to dial it."""
         job = self._requests.own_job(call)
-        step_id = int(call.fields["step_id"])
+        step_id = call.asked.step_id
         step = self._reactor.state.steps.get((job.id, step_id))
         if step is None or not step.nodes_left:
             raise SlurmError(err.ESLURM_ALREADY_DONE if step else err.ESLURM_INVALID_JOB_ID)
-        message = AttachStep(job.id, job.attempt, step_id, str(call.fields["address"]), bytes.fromhex(call.fields["key"]))
+        message = AttachStep(job.id, job.attempt, step_id, call.asked.address, bytes.fromhex(call.asked.key))
         for node in step.nodes_left:
             self._reactor.world.send(node, message)
         names = ",".join(alloc.node for alloc in step.allocs)
