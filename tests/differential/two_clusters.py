@@ -30,12 +30,16 @@ PASSING = (
     r"|(?:srun|salloc): job \d+ (?:queued and waiting for|has been allocated) resources)"
 )
 """Beginning of lines that appear only if something had to be waited for: dropped."""
+LICENSES = "Licenses=fluent:4,matlab:2,serial:1"
+FEATURES = ("red,big", "red", "blue,big", "blue")
+"""What each node carries beside f1 and f2."""
 SETTINGS = f"""\
 ClusterName=oracle
 FirstJobId={FIRST_JOB_ID}
 KillWait=2
 DefMemPerCPU=100
 GresTypes=gpu
+{LICENSES}
 NodeName=node[0-{NODES - 1}] NodeHostname=localhost CPUs=8 CoresPerSocket=8 RealMemory=8000 Gres=gpu:h100:2 Feature=f1,f2
 PartitionName=normal Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
 """
@@ -57,6 +61,12 @@ class Cluster:
                 f"{self.name}: {' '.join(arguments)} exited with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}"
             )
         return done.stdout
+
+    def colour(self) -> None:
+        """Gives the nodes their FEATURES."""
+        for name, own in zip(self.nodes, FEATURES, strict=True):
+            features = f"f1,f2,{own}"
+            self.run("scontrol", "update", f"NodeName={name}", f"AvailableFeatures={features}", f"ActiveFeatures={features}")
 
     def outcomes(self, cases: list[Case], folder: Path) -> dict[str, "Outcome"]:
         """Runs the cases, AT_ONCE side by side, each in a folder of its own."""
@@ -128,7 +138,7 @@ def start_slurm(folder: Path) -> Cluster:
     """Starts the oracle; raises RuntimeError with its words where it does not come up."""
     settings = folder / "extra.conf"
     folder.mkdir(parents=True)
-    settings.write_text(f"FirstJobId={FIRST_JOB_ID}\n")
+    settings.write_text(f"FirstJobId={FIRST_JOB_ID}\n{LICENSES}\n")
     environment = own_environment(
         PATH=":".join(part for part in os.environ["PATH"].split(":") if part != str(Path(sys.executable).parent)) + ":/usr/sbin",
         ORACLE_PORT=os.environ.get("ORACLE_PORT", "37800"),
@@ -139,6 +149,7 @@ def start_slurm(folder: Path) -> Cluster:
     cluster.run("bash", str(oracle()), "start", str(cluster.folder), str(NODES))
     del cluster.environment["EXTRA_CONF"], cluster.environment["ORACLE_PORT"]
     cluster.nodes = [f"node{n}" for n in range(NODES)]
+    cluster.colour()
     return cluster
 
 
@@ -166,6 +177,7 @@ def start_penstock(folder: Path) -> Cluster:
     cluster.nodes = cluster.run("sinfo", "-h", "-N", "-o", "%N").split()
     if len(cluster.nodes) != NODES:
         raise RuntimeError(f"Penstock shows the nodes {cluster.nodes}, not {NODES}")
+    cluster.colour()
     return cluster
 
 

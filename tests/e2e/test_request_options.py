@@ -59,6 +59,38 @@ def test_limits_that_the_planner_may_lower(configured: Cluster, program: str):
     assert limit("--deadline=now+150", "-t0") == "00:02:00"
 
 
+@pytest.mark.parametrize("program", ["sbatch", "salloc", "srun"])
+def test_sizes_that_follow_the_gpus(configured: Cluster, program: str):
+    def sizes(*words: str) -> tuple[str, str]:
+        command = 'echo "$SLURM_JOB_CPUS_PER_NODE $SLURM_TASKS_PER_NODE"'
+        if program == "sbatch":
+            cpus, tasks = output_of(configured, command, *words).split()
+        else:
+            cpus, tasks = configured.run(program, "-Q", *words, "sh", "-c", command).split("\n")[0].split()
+        return cpus, tasks
+
+    assert sizes("--mincpus=3")[0] == "3"
+    assert sizes("--ntasks-per-gpu=2", "-G2") == ("4", "4")
+    assert sizes("--ntasks-per-gpu=2", "-n2") == ("2", "2")
+    assert sizes("--ntasks-per-gpu=1", "--gpus-per-node=2", "-N2") == ("2(x2)", "2(x2)")
+
+
+def test_cpus_and_memory_follow_the_gpus_of_each_node(configured: Cluster):
+    command = "echo $SLURM_JOB_CPUS_PER_NODE $SLURM_CPUS_PER_GPU $SLURM_MEM_PER_GPU; scontrol -o show job $SLURM_JOB_ID"
+    text = output_of(configured, command, "-N2", "-G3", "--cpus-per-gpu=2", "--mem-per-gpu=100")
+    assert text.split("\n")[0] == "4,2 2 100"
+    assert variables(text.replace(" ", "\n"))["AllocTRES"].startswith("cpu=6,mem=300M,node=2")
+    record = held(configured, "--ntasks-per-gpu=2", "-G2", "--mincpus=4")
+    assert (record["NumTasks"], record["NtasksPerTRES"], record["MinCPUsNode"]) == ("4", "2", "4")
+    for words, text in (
+        (["--ntasks-per-gpu=2", "-n3"], "-n/--ntasks has to be a multiple of --ntasks-per-gpu."),
+        (["--ntasks-per-gpu=2"], "needs either a GRES GPU specification"),
+        (["--mincpus=5"], "Requested node configuration is not available"),
+    ):
+        done = configured.attempt("sbatch", *words, "--wrap", "true")
+        assert (done.returncode, text in done.stderr) == (1, True), done.stderr
+
+
 def test_deadlines(configured: Cluster):
     record = held(configured, "--deadline=now+1hour", "--time-min=2", "-t10")
     assert (record["TimeMin"], record["TimeLimit"], record["Deadline"] > record["SubmitTime"]) == ("00:02:00", "00:10:00", True)

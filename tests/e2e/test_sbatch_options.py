@@ -221,7 +221,7 @@ def test_sizes_per_gpu(cluster: Cluster):
     assert (record["CpusPerTres"], record["MemPerTres"]) == ("gres/gpu:2", "gres/gpu:100")
     record = held(cluster, "-n2", "--gpus-per-task=1", "--cpus-per-gpu=2", "--mem-per-gpu=100M")
     assert (record["NumCPUs"], record["CPUs/Task"], record["ReqTRES"].split(",")[1]) == ("4", "2", "mem=200M")
-    done = cluster.attempt("sbatch", "-n2", "--gpus=2", "--cpus-per-gpu=1", "--wrap", "true")
+    done = cluster.attempt("sbatch", "-n2", "--cpus-per-gpu=1", "--wrap", "true")
     assert (done.returncode, "--gpus-per-node" in done.stderr) == (1, True)
     assert cluster.attempt("sbatch", "--gres=gpu:1", "--cpus-per-gpu=1", "-c1", "--wrap", "true").returncode == 1
 

@@ -142,8 +142,13 @@ def check_shares(world: World, request: Request, shares: tuple[Share, ...]) -> N
         assert node.up
         assert share.ntasks >= 1
         assert not request.ntasks_per_node or share.ntasks <= request.ntasks_per_node
-        assert share.cpus == (node.cpus if request.exclusive else share.ntasks * request.cpus_per_task)
-        if request.memory_per_node_mib == WHOLE_NODE:
+        devices = sum(count for _, count in share.gres) if request.gres_total else 0
+        least = max(share.ntasks * request.cpus_per_task, devices * request.cpus_per_gpu, request.cpus_per_node)
+        assert share.cpus == (node.cpus if request.exclusive else least)
+        if request.memory_per_gpu_mib:
+            wanted = sum(count for key, count in share.gres if key.startswith(request.gres_total[0][0])) * request.memory_per_gpu_mib
+            assert share.memory_mib == min(wanted, node.memory_mib) if request.exclusive else wanted
+        elif request.memory_per_node_mib == WHOLE_NODE:
             assert share.memory_mib == node.memory_mib
         elif request.exclusive and request.memory_per_cpu_mib:
             assert share.memory_mib == min(node.memory_mib, node.cpus * request.memory_per_cpu_mib)

@@ -100,6 +100,12 @@ def draw_request(random: Random, names: list[str]) -> Request:
             sorted((kind, random.randint(1, 3)) for kind in kinds)
         )
     facts["exclusive"] = random.random() < 0.1
+    if random.random() < 0.1:
+        facts["cpus_per_node"] = random.randint(1, 5)
+    if len(facts.get("gres_total", ())) == 1 and random.random() < 0.5:
+        facts["cpus_per_gpu"] = random.randint(1, 2)
+    elif len(facts.get("gres_total", ())) == 1 and random.random() < 0.5 and memory in (0, 3) and "memory_per_node_mib" not in facts:
+        facts["memory_per_gpu_mib"] = random.randint(1, 4) * 50
     if random.random() < 0.15:
         facts["required_nodes"] = tuple(random.sample(names, min(len(names), random.randint(1, 2))))
     if random.random() < 0.15:

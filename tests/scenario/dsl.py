@@ -4,8 +4,9 @@
 
 Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weight:N,feature:NAME]`` (nodes PREFIX0, PREFIX1, ...;
 8 CPUs and 64G unless said; ``gpu:2/10`` are two GPUs that jobs may share, in tenths). Jobs: ``NAME: WORD...``, where a word is
-``3cpu`` (a task), ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or ``allmem``, ``2gpu`` or
-``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``, ``on=n0,n1``, ``not=n1``,
+``3cpu`` (a task) or ``3cpu/gpu`` or ``3cpu/node``, ``8t`` tasks, ``4t/n``, ``2n`` or ``1-3n`` nodes, ``16G`` (a node) or ``2G/cpu`` or
+``2G/gpu`` or ``allmem``, ``2gpu`` or ``2gpu:a100`` (a node), ``1gpu/task``, ``4gpu/job``, ``3shard`` (of one GPU a node), ``excl``,
+``on=n0,n1``, ``not=n1``,
 ``has=CONSTRAINT``, ``prefer=CONSTRAINT``, ``beside`` (contiguous), ``lic=a:2,b:1`` (licences), ``min=10m`` (--time-min), ``by=1h``
 (deadline), ``sw=1`` (leaf domains), ``seg=4`` (segment), ``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may start),
 ``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``. The cluster's licences: ``licenses("a:4,b:1")``.
@@ -232,8 +233,10 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
         if match := re.fullmatch(r"(\d+)(gpu(?::\w+)?|shard(?::\w+)?)(/task|/job)?", word):
             field = {None: "gres_per_node", "/task": "gres_per_task", "/job": "gres_total"}[match[3]]
             gres.setdefault(field, []).append((match[2], int(match[1])))
-        elif match := re.fullmatch(r"(\d+)cpu", word):
-            facts["cpus_per_task"] = int(match[1])
+        elif match := re.fullmatch(r"(\d+)cpu(/gpu|/node)?", word):
+            facts[{None: "cpus_per_task", "/gpu": "cpus_per_gpu", "/node": "cpus_per_node"}[match[2]]] = int(match[1])
+        elif match := re.fullmatch(r"(\d+[MGT])/gpu", word):
+            facts["memory_per_gpu_mib"] = _mib(match[1])
         elif match := re.fullmatch(r"(\d+)t(/n)?", word):
             facts["ntasks_per_node" if match[2] else "ntasks"] = int(match[1])
         elif match := re.fullmatch(r"(\d+)(?:-(\d+))?n", word):

@@ -23,6 +23,7 @@ CLUSTER = {
 PARTITION = {
     **{"nodes": "Nodes", "default": "Default", "state": "State", "max_time_s": "MaxTime", "default_time_s": "DefaultTime"},
     **{"priority_tier": "PriorityTier", "max_nodes": "MaxNodes", "def_mem_per_cpu_mib": "DefMemPerCPU"},
+    **{"def_cpus_per_gpu": "DefCpuPerGPU", "def_mem_per_gpu_mib": "DefMemPerGPU"},
     **{"max_mem_per_cpu_mib": "MaxMemPerCPU", "allow_groups": "AllowGroups", "allow_accounts": "AllowAccounts", "topology": "Topology"},
 }
 
@@ -40,7 +41,7 @@ def test_a_parameter_is_honoured_exactly_if_the_daemons_read_it(field):
 @pytest.mark.parametrize("field", PARTITION)
 def test_honoured_partition_keys_are_read(field):
     assert p.find(p.PARTITION_LINE, PARTITION[field]).honoured
-    assert is_read(field, "partition", "part", "place", "chosen", "p")
+    assert is_read(field, "partition", "part", "place", "chosen", "first", "p")
 
 
 def test_every_honoured_key_is_known_here():

@@ -98,6 +98,16 @@ def test_gpu_requests():
     assert "without either --gpus or -n/--ntasks" in refused("--gpus-per-task=1")[0][0]
 
 
+def test_tasks_follow_the_gpus_or_the_gpus_the_tasks():
+    assert requested("--ntasks-per-gpu=2", "-G3") == {"ntasks_per_gpu": 2, "gpus": ["gpu:3"], "ntasks": 6}
+    assert requested("--ntasks-per-gpu=2", "--gres=gpu:a100:2", "-N2")["ntasks"] == 8
+    assert "ntasks" not in requested("--ntasks-per-gpu=2", "--gpus-per-node=1", "-N1-2")
+    assert requested("--ntasks-per-gpu=2", "-n4") == {"ntasks_per_gpu": 2, "ntasks": 4}
+    assert "has to be a multiple" in refused("--ntasks-per-gpu=2", "-n3")[0][0]
+    assert "needs either" in refused("--ntasks-per-gpu=2")[0][0]
+    assert "mutually exclusive with --ntasks-per-node" in refused("--ntasks-per-gpu=2", "-G1", "--ntasks-per-node=2")[0][0]
+
+
 def test_exclusive():
     assert requested("--exclusive", "-s") == {"exclusive": True, "oversubscribe": True}
     assert refused("--exclusive=foo") == (["Invalid --exclusive specification"], 255)

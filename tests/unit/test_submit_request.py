@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from penstock.core.request import Request
 from penstock.engine.indexes import node_rank
 from penstock.engine.request import SubmitRequest
-from penstock.engine.state import Partition, State
+from penstock.engine.state import ClusterConfig, Partition, State
 from penstock.engine.submit import resolve_request
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
@@ -44,11 +44,46 @@ def test_sizes_per_gpu(keys, cpus_per_task, per_node_mib, per_cpu_mib):
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"gres": ("shard:2",)}, {"gpus": ("gpu:4",), "ntasks": 4}, {"gpus": ("gpu:3",), "nodes_min": 2, "nodes_max": 2}],
+    [{}, {"gres": ("shard:2",)}],
 )
 def test_without_a_number_of_gpus_there_is_no_size_per_gpu(keys):
     with pytest.raises(SlurmError, match="generic resource"):
         resolved(cpus_per_gpu=2, **keys)
+
+
+@pytest.mark.parametrize("keys", [{"gpus": ("gpu:4",), "ntasks": 4}, {"gpus": ("gpu:3",), "nodes_min": 2, "nodes_max": 2}])
+def test_the_planner_decides_what_each_node_brings_for_its_gpus(keys):
+    request = resolved(cpus_per_gpu=2, mem_per_gpu_mib=100, **keys)
+    assert (request.cpus_per_gpu, request.memory_per_gpu_mib, request.cpus_per_task, request.memory_per_node_mib) == (2, 100, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "ntasks", "per_node", "total"),
+    [
+        ({"gpus": ("gpu:2",)}, 4, 0, (("gpu", 2),)),
+        ({"gpus": ("gpu:2",), "ntasks": 3}, 3, 0, (("gpu", 2),)),
+        ({"ntasks": 4}, 4, 0, (("gpu", 2),)),
+        ({"gres": ("gpu:a100:2",), "nodes_min": 3, "nodes_max": 3}, 0, 4, ()),
+    ],
+)
+def test_tasks_per_gpu(keys, ntasks, per_node, total):
+    request = resolved(ntasks_per_gpu=2, **keys)
+    assert (request.ntasks, request.ntasks_per_node, request.gres_total) == (ntasks, per_node, total)
+    with pytest.raises(SlurmError, match="generic resource"):
+        resolved(ntasks_per_gpu=2, ntasks=3)
+
+
+def test_what_a_gpu_brings_by_default():
+    config = ClusterConfig(def_cpus_per_gpu=3, def_mem_per_gpu_mib=500)
+    state = State()
+    state.config = config
+    partition = Partition("main", def_cpus_per_gpu=2)
+    asked = SubmitRequest(gpus_per_node=("gpu:2",))
+    request = resolve_request(state, (partition,), asked)
+    assert (request.cpus_per_task, request.memory_per_node_mib) == (4, 1000)
+    request = resolve_request(state, (Partition("main"),), SubmitRequest(gpus_per_node=("gpu:2",), cpus_per_task=1, mem_per_node_mib=7))
+    assert (request.cpus_per_task, request.memory_per_node_mib) == (1, 7)
+    assert resolve_request(state, (partition,), SubmitRequest()).cpus_per_task == 1
 
 
 def test_constraints_are_checked_and_kept_as_shown():

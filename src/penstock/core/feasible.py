@@ -36,6 +36,16 @@ def pool_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
     return sum((room[row] for row in need.rows), np.zeros(room.shape[1], np.int64))
 
 
+def device_room(room: Int64, total: Int64, demand: Demand, need: GresNeed) -> Int64:
+    """The same, less the devices for which a node has no CPUs or memory where each brings its own."""
+    have = pool_room(room, total, need)
+    if need.in_total and demand.cpus_per_device:
+        have = np.minimum(have, room[CPUS] // demand.cpus_per_device)
+    if need.in_total and demand.memory_per_device_mib:
+        have = np.minimum(have, room[MEMORY_MIB] // demand.memory_per_device_mib)
+    return have
+
+
 def _slot_room(room: Int64, total: Int64, need: GresNeed) -> Int64:
     if need.part:
         return largest_part(room, need.slots)
@@ -52,8 +62,11 @@ def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
         fit[room[MEMORY_MIB] < total[MEMORY_MIB]] = 0
     elif demand.memory_per_node_mib:
         fit[room[MEMORY_MIB] < demand.memory_per_node_mib] = 0
+    if demand.cpus_per_node:
+        fit[room[CPUS] < demand.cpus_per_node] = 0
+        fit[room[MEMORY_MIB] < demand.cpus_per_node * demand.request.memory_per_cpu_mib] = 0
     for need in demand.fits:
-        have = pool_room(room, total, need)
+        have = device_room(room, total, demand, need)
         if need.per_task:
             np.minimum(fit, (have - need.per_node) // need.per_task, out=fit)
         fixed = need.per_node + (1 if need.in_total else 0)
@@ -70,8 +83,11 @@ def tasks_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
 def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
     """int64[N]: how many whole elements each node could hold. Only for demands that ``fits_one_node``."""
     tasks = demand.ntasks or demand.tasks_each
-    copies: Int64 = room[CPUS] // (tasks * demand.cpus_per_task)
+    devices = sum(need.in_total for need in demand.fits) if demand.cpus_per_device or demand.memory_per_device_mib else 0
+    cpus = max(tasks * demand.cpus_per_task, devices * demand.cpus_per_device, demand.cpus_per_node)
+    copies: Int64 = room[CPUS] // cpus
     memory_mib = min(tasks * demand.memory_per_task_mib, BEYOND) or demand.memory_per_node_mib
+    memory_mib = max(memory_mib, min(devices * demand.memory_per_device_mib, BEYOND), cpus * demand.request.memory_per_cpu_mib)
     if demand.whole_memory:
         np.minimum(copies, room[MEMORY_MIB] >= total[MEMORY_MIB], out=copies)
     elif memory_mib:
@@ -146,7 +162,7 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
             yield Reason(word, tier, "tasks", demand.ntasks, most)
     for need in demand.fits:
         if need.in_total:
-            most = _largest_sum(pool_room(room, nodes.total, need)[able], site)
+            most = _largest_sum(device_room(room, nodes.total, demand, need)[able], site)
             if most < need.in_total:
                 enough = False
                 yield Reason(word, tier, need.key, need.in_total, most)
@@ -179,7 +195,7 @@ def _group_blockers(site: Site, able: Bool, why: tuple[str, str]) -> Iterator[Re
 def sums_needed(nodes: Nodes, demand: Demand, fit: Int64, room: Int64) -> list[tuple[Int64, int]]:
     """What the nodes of an element must have together: (int64[N], amount), from the tasks that ``fit`` on each."""
     needs = [(fit, demand.ntasks)] if demand.ntasks else []
-    return needs + [(pool_room(room, nodes.total, need), need.in_total) for need in demand.fits if need.in_total]
+    return needs + [(device_room(room, nodes.total, demand, need), need.in_total) for need in demand.fits if need.in_total]
 
 
 def _largest_sum(amounts: Int64, site: Site) -> int:
@@ -192,8 +208,9 @@ def _largest_sum(amounts: Int64, site: Site) -> int:
 def node_needs(demand: Demand, room: Int64, total: Int64) -> list[tuple[str, int, Int64]]:
     """What one node must have of each quantity at the least: (name, amount, int64[N])."""
     tasks = demand.least_tasks
-    needs = [("cpus", tasks * demand.cpus_per_task, room[CPUS])]
-    memory_mib = demand.memory_per_node_mib or tasks * demand.memory_per_task_mib
+    cpus = max(tasks * demand.cpus_per_task, demand.cpus_per_device, demand.cpus_per_node)
+    needs = [("cpus", cpus, room[CPUS])]
+    memory_mib = max(demand.memory_per_node_mib or cpus * demand.request.memory_per_cpu_mib, demand.memory_per_device_mib)
     if memory_mib:
         needs.append(("memory_mib", memory_mib, room[MEMORY_MIB]))
     gres = [(need, need.per_node + tasks * need.per_task + (1 if need.in_total else 0)) for need in demand.fits]

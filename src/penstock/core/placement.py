@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.feasible import copies_fit, pool_room, sums_needed, tasks_fit
+from penstock.core.feasible import copies_fit, device_room, pool_room, sums_needed, tasks_fit
 from penstock.core.plan import Share
 from penstock.core.request import GresCounts
 from penstock.core.resources import UNBOUNDED, Demand, GresNeed
@@ -189,7 +189,7 @@ def _amount(nodes: Nodes, preference: Preference, at: Int64, room: Int64, demand
     total = nodes.total[:, at]
     amount = np.zeros_like(room)
     exclusive = demand.request.exclusive
-    amount[CPUS] = total[CPUS] if exclusive else tasks * demand.cpus_per_task
+    amount[CPUS] = total[CPUS] if exclusive else np.maximum(tasks * demand.cpus_per_task, demand.cpus_per_node)
     if demand.whole_memory:
         amount[MEMORY_MIB] = total[MEMORY_MIB]
     elif demand.memory_per_node_mib:
@@ -198,17 +198,31 @@ def _amount(nodes: Nodes, preference: Preference, at: Int64, room: Int64, demand
         amount[MEMORY_MIB] = np.minimum(amount[CPUS] * demand.request.memory_per_cpu_mib, room[MEMORY_MIB])
     if exclusive:
         amount[FIRST_POOL:] = total[FIRST_POOL:]
+        for need in demand.draws:
+            if need.in_total and demand.request.memory_per_gpu_mib:
+                wanted = pool_room(total, total, need) * demand.memory_per_device_mib
+                amount[MEMORY_MIB] = np.minimum(wanted, room[MEMORY_MIB])
         return amount
     for need in demand.draws:
         wanted = need.per_node + tasks * need.per_task
         if need.in_total:
-            wanted = _fill(pool_room(room - amount, total, need), need.in_total)
+            wanted = _fill(np.minimum(pool_room(room - amount, total, need), device_room(room, total, demand, need)), need.in_total)
+            _bring_own(amount, room, demand, wanted)
         if need.part:
             slots = np.array(need.slots)[preference.device(room - amount, at, demand, need, wanted)]
             amount[slots, np.arange(len(at))] += wanted
         else:
             _draw(amount, room, total, need, wanted)
     return amount
+
+
+def _bring_own(amount: Int64, room: Int64, demand: Demand, devices: Int64) -> None:
+    """CPUs and memory that the devices of a total bring along."""
+    np.maximum(amount[CPUS], devices * demand.cpus_per_device, out=amount[CPUS])
+    if demand.request.memory_per_gpu_mib:
+        amount[MEMORY_MIB] = np.minimum(devices * demand.memory_per_device_mib, room[MEMORY_MIB])
+    elif demand.cpus_per_device and demand.request.memory_per_cpu_mib:
+        amount[MEMORY_MIB] = np.minimum(amount[CPUS] * demand.request.memory_per_cpu_mib, room[MEMORY_MIB])
 
 
 def _draw(amount: Int64, room: Int64, total: Int64, need: GresNeed, wanted: Int64) -> None:

@@ -40,6 +40,9 @@ class Request:
     gres_per_node       on each node, as ``--gres`` and ``--gpus-per-node``
     gres_per_task       beside each task, on its node
     gres_total          over all nodes together, at least one on each, as ``--gpus``
+    cpus_per_gpu        CPUs on each node for each of its GPUs, where that is more than its tasks need; ``gres_total`` of one kind only
+    memory_per_gpu_mib  memory of each node for each of its GPUs, instead of ``memory_*``; the same
+    cpus_per_node       CPUs on each node, where that is more than its tasks need (``--mincpus``); 0: no such bound
     exclusive           whole idle nodes: all their CPUs and GRES; memory as asked
     constraint          features of the nodes, see ``spec.constraints``; "": any
     prefer              the same, in place of ``constraint`` where the job can start at once with it
@@ -60,6 +63,9 @@ class Request:
     gres_per_node: GresCounts = ()
     gres_per_task: GresCounts = ()
     gres_total: GresCounts = ()
+    cpus_per_gpu: int = 0
+    memory_per_gpu_mib: int = 0
+    cpus_per_node: int = 0
     exclusive: bool = False
     required_nodes: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
@@ -81,6 +87,9 @@ class Request:
             ("ntasks_per_node", self.ntasks_per_node, 0),
             ("memory_per_node_mib", self.memory_per_node_mib, WHOLE_NODE),
             ("memory_per_cpu_mib", self.memory_per_cpu_mib, 0),
+            ("cpus_per_gpu", self.cpus_per_gpu, 0),
+            ("memory_per_gpu_mib", self.memory_per_gpu_mib, 0),
+            ("cpus_per_node", self.cpus_per_node, 0),
             ("switches", self.switches, 0),
             ("segment", self.segment, 0),
         ):
@@ -95,6 +104,10 @@ class Request:
             raise ValueError(f"Request.ntasks is {self.ntasks}, below nodes_min, which is {self.nodes_min}: each node runs a task")
         if self.memory_per_node_mib and self.memory_per_cpu_mib:
             raise ValueError("Request.memory_per_node_mib and memory_per_cpu_mib exclude each other")
+        if (self.cpus_per_gpu or self.memory_per_gpu_mib) and len(self.gres_total) != 1:
+            raise ValueError("Request.cpus_per_gpu and memory_per_gpu_mib need gres_total of one kind")
+        if self.memory_per_gpu_mib and (self.memory_per_node_mib or self.memory_per_cpu_mib):
+            raise ValueError("Request.memory_per_gpu_mib excludes memory_per_node_mib and memory_per_cpu_mib")
         for name, counts in (
             ("gres_per_node", self.gres_per_node),
             ("gres_per_task", self.gres_per_task),

@@ -39,6 +39,8 @@ class Demand:
     ntasks            tasks of the element, 0 where the nodes decide
     tasks_each        tasks on each node where ``ntasks`` is 0
     tasks_cap         most tasks on one node
+    *_per_device      CPUs and MiB of a node for each device of the total it holds; 0: none of its own
+    cpus_per_node     fewest CPUs on each node; 0: as its tasks need
     fits              conditions on a node; a need without a type includes what its typed siblings ask for
     draws             what is taken, typed needs first
     """
@@ -53,6 +55,9 @@ class Demand:
     whole_memory: bool
     fits: tuple[GresNeed, ...]
     draws: tuple[GresNeed, ...]
+    cpus_per_device: int = 0
+    memory_per_device_mib: int = 0
+    cpus_per_node: int = 0
 
     @property
     def least_tasks(self) -> int:
@@ -113,6 +118,9 @@ def resolve(request: Request, pools: tuple[str, ...]) -> Demand:
         whole_memory=request.memory_per_node_mib == WHOLE_NODE,
         fits=tuple(_with_siblings(need, draws) for need in draws),
         draws=tuple(_own_pools_first(need, draws) for need in draws),
+        cpus_per_device=request.cpus_per_gpu,
+        memory_per_device_mib=request.memory_per_gpu_mib or request.memory_per_cpu_mib * request.cpus_per_gpu,
+        cpus_per_node=request.cpus_per_node,
     )
 
 

@@ -86,6 +86,9 @@ def asked_variables(spec: JobSpec) -> dict[str, str]:
             variables["SLURM_NTASKS"] = variables["SLURM_NPROCS"] = str(total)
     if "ntasks_per_node" in asked:
         variables["SLURM_NTASKS_PER_NODE"] = str(request.ntasks_per_node)
+    if spec.ntasks_per_gpu:
+        variables["SLURM_NTASKS_PER_GPU"] = str(spec.ntasks_per_gpu)
+        variables["SLURM_NTASKS"] = variables["SLURM_NPROCS"] = str(request.ntasks or request.nodes_min * request.ntasks_per_node)
     if "cpus_per_task" in asked:
         variables["SLURM_CPUS_PER_TASK"] = str(request.cpus_per_task)
     if request.segment:

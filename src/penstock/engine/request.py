@@ -39,6 +39,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     ntasks: int | None = None
     cpus_per_task: int | None = None
     ntasks_per_node: int | None = None
+    ntasks_per_gpu: int | None = None
+    mincpus: int | None = None
     mem_per_node_mib: int | None = None
     mem_per_cpu_mib: int | None = None
     cpus_per_gpu: int | None = None
@@ -96,6 +98,8 @@ BOUNDS = {
     "ntasks": (1, COUNT_MAX),
     "cpus_per_task": (1, COUNT_MAX),
     "ntasks_per_node": (1, COUNT_MAX),
+    "ntasks_per_gpu": (1, COUNT_MAX),
+    "mincpus": (1, COUNT_MAX),
     "mem_per_node_mib": (0, MEMORY_MAX_MIB),
     "mem_per_cpu_mib": (0, MEMORY_MAX_MIB),
     "cpus_per_gpu": (1, COUNT_MAX),

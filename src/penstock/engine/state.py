@@ -123,6 +123,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     gpus_per_task: str = ""
     cpus_per_gpu: int = 0
     mem_per_gpu_mib: int = 0
+    ntasks_per_gpu: int = 0
     mem_per_node_mib: int = NOT_GIVEN
     mem_per_cpu_mib: int = NOT_GIVEN
     open_mode: str = ""
@@ -298,6 +299,8 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     min_nodes: int = 1
     def_mem_per_cpu_mib: int = 0
     max_mem_per_cpu_mib: int = 0
+    def_cpus_per_gpu: int = 0
+    def_mem_per_gpu_mib: int = 0
     allow_groups: tuple[str, ...] = ()
     allow_accounts: tuple[str, ...] = ()
     topology: str = ""
@@ -343,6 +346,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def_mem_per_node_mib: int = 0
     max_mem_per_cpu_mib: int = 0
     max_mem_per_node_mib: int = 0
+    def_cpus_per_gpu: int = 0
+    def_mem_per_gpu_mib: int = 0
     slurmd_timeout_s: int = 300
     kill_invalid_depend: bool = False
     licenses: tuple[tuple[str, int], ...] = ()

@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
-from penstock.core.request import WHOLE_NODE, Request, gres_name, parsed
+from penstock.core.request import WHOLE_NODE, GresCounts, Request, gres_name, parsed
 from penstock.core.slots import gres_names
 from penstock.engine import events as e
 from penstock.engine.admission import Memory, admitting, check_times, licenses_asked, within_limits
@@ -34,6 +34,8 @@ starts here too)."""
 FEASIBLE_MAX = 10_000
 """Shapes whose feasibility is remembered."""
 
+NO_MEMORY = (0, None)
+"""(MiB a node, MiB a CPU) of a job whose GPUs bring their memory."""
 FEATURES_NAMED = 20
 """Known features that a refusal names."""
 
@@ -138,6 +140,7 @@ def submit(
         mem_per_cpu_mib=NOT_GIVEN if request.mem_per_cpu_mib is None else request.mem_per_cpu_mib,
         cpus_per_gpu=request.cpus_per_gpu or 0,
         mem_per_gpu_mib=request.mem_per_gpu_mib or 0,
+        ntasks_per_gpu=request.ntasks_per_gpu or 0,
         open_mode=request.open_mode,
         immediate_s=request.immediate_s or 0,
         switch_wait_s=wait_s,
@@ -208,6 +211,8 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
     ntasks = request.ntasks or 0
     per_node = request.ntasks_per_node or 0
     gpus_total = gres_counts(request.gpus)
+    if request.ntasks_per_gpu:
+        ntasks, per_node, gpus_total = tasks_by_gpus(request, ntasks, gpus_total)
     if not ntasks:
         if per_node:
             nodes_max = nodes_max or nodes_min
@@ -221,21 +226,28 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
         nodes_max = max(ntasks, nodes_max) if nodes_max else ntasks
     cpus_per_task = request.cpus_per_task or 1
     per_node_mib, per_cpu_mib = request.mem_per_node_mib, request.mem_per_cpu_mib
-    if request.cpus_per_gpu or request.mem_per_gpu_mib:
-        gpus = gpus_together(request, gpus_total, nodes_min if nodes_min == nodes_max else 0)
-        if request.cpus_per_gpu:
+    nodes = nodes_min if nodes_min == nodes_max else 0
+    cpus_per_gpu, mem_per_gpu_mib = per_gpu(state.config, partitions, request, gpus_total)
+    follows = (cpus_per_gpu or mem_per_gpu_mib) and anywhere(request, gpus_total, nodes)
+    if follows and mem_per_gpu_mib:
+        per_node_mib, per_cpu_mib = NO_MEMORY
+    if (cpus_per_gpu or mem_per_gpu_mib) and not follows:
+        gpus = gpus_together(request, gpus_total, nodes)
+        if cpus_per_gpu:
             on_node = 1 if request.gpus_per_task else per_node or -(-max(ntasks, nodes_min) // nodes_min)
-            cpus_per_task = -(-request.cpus_per_gpu * gpus // on_node)
-        if request.mem_per_gpu_mib and request.gpus_per_task:
-            per_cpu_mib = -(-request.mem_per_gpu_mib * gpus // cpus_per_task)
-        elif request.mem_per_gpu_mib:
-            per_node_mib = request.mem_per_gpu_mib * gpus
+            cpus_per_task = -(-cpus_per_gpu * gpus // on_node)
+        if mem_per_gpu_mib and request.gpus_per_task:
+            per_cpu_mib = -(-mem_per_gpu_mib * gpus // cpus_per_task)
+        elif mem_per_gpu_mib:
+            per_node_mib = mem_per_gpu_mib * gpus
     if per_node_mib is None and per_cpu_mib is None:
         per_node_mib, per_cpu_mib = default_memory(state, partitions)
     asked = Memory(per_node_mib, per_cpu_mib, cpus_per_task)
     memory = within_limits(state.config, partitions, asked, per_node or -(-max(ntasks, nodes_min) // nodes_min))
     per_node_mib, per_cpu_mib, cpus_per_task = memory.per_node_mib, memory.per_cpu_mib, memory.cpus_per_task
-    if per_node_mib == 0 or (per_cpu_mib == 0 and per_node_mib is None):
+    if follows and mem_per_gpu_mib:
+        per_node_mib = per_cpu_mib = None
+    elif per_node_mib == 0 or (per_cpu_mib == 0 and per_node_mib is None):
         per_node_mib, per_cpu_mib = WHOLE_NODE, None
     try:
         return Request(
@@ -249,6 +261,9 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             gres_per_node=merge_counts(gres_counts(request.gres), gres_counts(request.gpus_per_node)),
             gres_per_task=gres_counts(request.gpus_per_task),
             gres_total=gpus_total if not request.gpus_per_task else (),
+            cpus_per_gpu=cpus_per_gpu if follows else 0,
+            memory_per_gpu_mib=mem_per_gpu_mib if follows else 0,
+            cpus_per_node=request.mincpus or 0,
             exclusive=request.exclusive,
             required_nodes=node_names(state, request.nodelist),
             excluded_nodes=node_names(state, request.exclude),
@@ -264,6 +279,41 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
         names = {gres_name(item) for item in request.gres}
         code = err.ESLURM_INVALID_GRES if "shard" in names else err.ESLURM_INVALID_NODE_COUNT
         raise SlurmError(code, detail=str(error)) from error
+
+
+def per_gpu(config: ClusterConfig, partitions: tuple[Partition, ...], request: SubmitRequest, total: GresCounts) -> tuple[int, int]:
+    """CPUs and MiB a GPU: as asked, else DefCpuPerGPU and DefMemPerGPU of the partition or the cluster where the job has GPUs and said
+    nothing about its CPUs (its memory); 0: none."""
+    cpus, mib = request.cpus_per_gpu or 0, request.mem_per_gpu_mib or 0
+    asked = (*total, *gres_counts(request.gres), *gres_counts(request.gpus_per_node), *gres_counts(request.gpus_per_task))
+    if any(gres_name(key) == "gpu" for key, _ in asked):
+        first = partitions[0]
+        if not cpus and request.cpus_per_task is None:
+            cpus = first.def_cpus_per_gpu or config.def_cpus_per_gpu
+        if not mib and request.mem_per_node_mib is None and request.mem_per_cpu_mib is None:
+            mib = first.def_mem_per_gpu_mib or config.def_mem_per_gpu_mib
+    return cpus, mib
+
+
+def anywhere(request: SubmitRequest, total: GresCounts, nodes: int) -> bool:
+    """Whether only the planner knows how many of the GPUs a node gets: --gpus alone, without a number of nodes that divides it."""
+    others = (*request.gpus_per_task, *request.gres, *request.gpus_per_node)
+    gpus = sum(count for _, count in total)
+    return len(total) == 1 and not any(gres_name(item) == "gpu" for item in others) and not (nodes and gpus % nodes == 0)
+
+
+def tasks_by_gpus(request: SubmitRequest, ntasks: int, total: GresCounts) -> tuple[int, int, GresCounts]:
+    """(tasks, tasks a node, GPUs in total) of --ntasks-per-gpu: the GPUs give the tasks, or the tasks the GPUs."""
+    each = request.ntasks_per_gpu or 1
+    if total:
+        return ntasks or each * sum(count for _, count in total), 0, total
+    on_node = sum(count for key, count in gres_counts((*request.gres, *request.gpus_per_node)) if gres_name(key) == "gpu")
+    if on_node:
+        return ntasks, each * on_node, ()
+    if not ntasks or ntasks % each:
+        text = f"--ntasks-per-gpu={each} needs GPUs, or --ntasks that it divides"
+        raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
+    return ntasks, 0, (("gpu", ntasks // each),)
 
 
 def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int | None, int | None]:

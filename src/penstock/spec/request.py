@@ -19,6 +19,8 @@ nodes_max           int    not below nodes_min
 ntasks              int    1 or more
 cpus_per_task       int    1 or more
 ntasks_per_node     int    1 or more; with ntasks it is a maximum
+ntasks_per_gpu      int    1 or more; the GPUs give the tasks, or ntasks the GPUs; excludes gpus_per_task and ntasks_per_node
+mincpus             int    1 or more CPUs on each node
 mem_per_node_mib    int    MiB a node, 0 = all memory of the node; excludes mem_per_cpu_mib
 mem_per_cpu_mib     int    MiB a CPU, 0 = no limit is asked for
 cpus_per_gpu        int    1 or more; excludes cpus_per_task
@@ -100,7 +102,7 @@ NICE_DEFAULT = 100
 """The niceness that --nice adds when it stands alone."""
 
 COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "licenses", "mail_user")
-COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "cpus_per_gpu")
+COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "ntasks_per_gpu", "mincpus", "cpus_per_gpu")
 FILES = (("output", "std_out"), ("error", "std_err"), ("input", "std_in"))
 NODE_LISTS = (("nodelist", "nodelist"), ("exclude", "exclude"))
 GRES = (("gres", "gres"), ("gpus", "gpus"), ("gpus_per_node", "gpus_per_node"), ("gpus_per_task", "gpus_per_task"))
@@ -138,6 +140,8 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     if request.get("gpus_per_task") and "ntasks" not in request and not request.get("gpus"):
         text = "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is not allowed."
         raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
+    if "ntasks_per_gpu" in request:
+        _tasks_by_gpus(request, program)
     if "exclusive" in values:
         _exclusive(values["exclusive"], request, program)
     for key in ("oversubscribe", "contiguous"):
@@ -244,6 +248,30 @@ def _gres(text: str, option: str, program: str) -> list[str]:
         return [str(item) for item in (parse_gres(text, name) if option == "gres" else parse_gpus(text, name))]
     except ValueError as error:
         raise fail(program, [str(error), "Invalid generic resource (gres) specification"], 1) from None
+
+
+def _tasks_by_gpus(request: dict[str, object], program: str) -> None:
+    each, ntasks = request["ntasks_per_gpu"], request.get("ntasks")
+    others = [key for key in ("gpus_per_task", "ntasks_per_node") if request.get(key)]
+    gpus = request.get("gpus") or request.get("gpus_per_node") or request.get("gres")
+    if others:
+        text = f"--ntasks-per-gpu is mutually exclusive with --{others[0].replace('_', '-')}"
+    elif not gpus and isinstance(ntasks, int) and isinstance(each, int) and ntasks % each:
+        text = "Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu."
+    elif not gpus and not ntasks:
+        text = "--ntasks-per-gpu needs either a GRES GPU specification or a node/ntask specification"
+    else:
+        if not ntasks and isinstance(each, int):
+            nodes = 1 if request.get("gpus") else request.get("nodes_min", 1)
+            tasks = each * _gpus(request.get("gpus") or request.get("gpus_per_node") or request.get("gres"))
+            if isinstance(nodes, int) and tasks and request.get("nodes_max", nodes) == nodes:
+                request["ntasks"] = tasks * nodes
+        return
+    raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
+
+
+def _gpus(items: object) -> int:
+    return sum([int(item.rpartition(":")[2]) for item in items if item.startswith("gpu:")]) if isinstance(items, list) else 0
 
 
 def _exclusive(value: str | None, request: dict[str, object], program: str) -> None:

@@ -142,14 +142,18 @@ def pending_nodes(request: Request) -> int:
 
 
 def pending_cpus(request: Request) -> int:
-    tasks = request.ntasks or pending_nodes(request) * max(request.ntasks_per_node, 1)
-    return tasks * request.cpus_per_task
+    nodes = pending_nodes(request)
+    tasks = request.ntasks or nodes * max(request.ntasks_per_node, 1)
+    devices = sum([count for _, count in request.gres_total]) if request.cpus_per_gpu else 0
+    return max(tasks * request.cpus_per_task, nodes * request.cpus_per_node, devices * request.cpus_per_gpu)
 
 
 def pending_memory_mib(request: Request) -> int:
     """0 where all memory of the nodes is asked for: how much that is shows when nodes are known."""
     if request.memory_per_cpu_mib:
         return request.memory_per_cpu_mib * pending_cpus(request)
+    if request.memory_per_gpu_mib:
+        return request.memory_per_gpu_mib * sum([count for _, count in request.gres_total])
     if request.memory_per_node_mib == WHOLE_NODE:
         return 0
     return request.memory_per_node_mib * pending_nodes(request)

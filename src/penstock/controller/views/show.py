@@ -115,6 +115,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     nodes = facts.node_count(job)
     node_text = str(nodes) if not waiting or not request.nodes_max else f"{nodes}-{max(request.nodes_max, nodes)}"
     per_node = request.ntasks_per_node
+    least_cpus = max(max(per_node, 1) * request.cpus_per_task, request.cpus_per_node)
     memory = ("CPU", request.memory_per_cpu_mib) if request.memory_per_cpu_mib else ("Node", max(request.memory_per_node_mib, 0))
     lines += [
         f"NumNodes={node_text} NumCPUs={facts.cpu_count(job)} NumTasks={facts.task_count(job)} "
@@ -126,7 +127,7 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     if details:
         lines += [_alloc_line(state, alloc) for alloc in job.allocs]
     lines += [
-        f"MinCPUsNode={max(per_node, 1) * request.cpus_per_task} MinMemory{memory[0]}={format_memory(memory[1])} MinTmpDiskNode=0",
+        f"MinCPUsNode={least_cpus} MinMemory{memory[0]}={format_memory(memory[1])} MinTmpDiskNode=0",
         f"Features={clean(request.constraint) or '(null)'} DelayBoot=00:00:00",
     ]
     if request.prefer:
@@ -160,6 +161,8 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         lines.append(f"KillOnInvalidDependent={'Yes' if spec.kill_on_invalid_dep else 'No'}")
     if spec.cpus_per_gpu:
         lines.append(f"CpusPerTres=gres/gpu:{spec.cpus_per_gpu}")
+    if spec.ntasks_per_gpu:
+        lines.append(f"NtasksPerTRES={spec.ntasks_per_gpu}")
     if spec.mem_per_gpu_mib:
         lines.append(f"MemPerTres=gres/gpu:{spec.mem_per_gpu_mib}")
     for label, counts in (
