@@ -185,12 +185,16 @@ class Checks:
     def _count(self, machine: Machine) -> None:
         active = machine.active
         cpus, memory_mib = sum(one.cpus for one in active.values()), sum(one.memory_mib for one in active.values())
-        gpus = [uuid for one in active.values() for uuid in one.gpus]
+        have = {gpu.uuid: max(1, gpu.shards) for gpu in machine.gpus}
+        used: Counter[str] = Counter()
+        for one in active.values():
+            parts = int(one.variables.get("SLURM_SHARDS_ON_NODE", 0))
+            used.update({uuid: parts or have[uuid] for uuid in one.gpus})
         who = ", ".join(f"{key[0]}.{key[1]} ({one.cpus} CPUs)" for key, one in active.items())
         if cpus > machine.cpus or memory_mib > machine.memory_mib:
             raise Violation(f"{machine.name} runs {cpus} of {machine.cpus} CPUs, {memory_mib} of {machine.memory_mib} MiB: {who}")
-        if len(gpus) != len(dict.fromkeys(gpus)):
-            raise Violation(f"{machine.name} runs two jobs on one GPU: {gpus} ({who})")
+        if any(amount > have[uuid] for uuid, amount in used.items()):
+            raise Violation(f"{machine.name} runs too many jobs on one GPU: {dict(used)} of {have} ({who})")
 
     def step_began(self, machine: Machine, key: tuple[int, int], step_id: int) -> None:
         self.counts["steps"] += 1

@@ -155,7 +155,7 @@ class Clients:
         if random.random() < 0.3:
             fields["mem_per_cpu_mib"] = random.choice((100, 500, 1000))
         if random.random() < 0.25:
-            fields["gres"] = (f"gpu:{random.randint(1, 2)}",)
+            fields["gres"] = (random.choice((f"gpu:{random.randint(1, 2)}", f"shard:{random.randint(1, 4)}")),)
         if random.random() < 0.05:
             fields["exclusive"] = True
         if random.random() < 0.4:

@@ -37,13 +37,18 @@ class Folder:
         self.steps: dict[int, m.ExitRecord | None] = {}
 
 
+SHARDS = 4
+"""Of each GPU of every other machine; those of the rest are given whole."""
+
+
 class Machine:
     def __init__(self, simulation: Simulation, name: str, cpus: int, memory_mib: int, gpus: int) -> None:
         self.simulation = simulation
         self.timeline = simulation.timeline
         self.name = name
         self.cpus, self.memory_mib = cpus, memory_mib
-        self.gpus = tuple(m.GpuInfo(f"GPU-{name}-{index}", "a100", index, True) for index in range(gpus))
+        shards = 0 if name[-1] in "13579" else SHARDS
+        self.gpus = tuple(m.GpuInfo(f"GPU-{name}-{index}", "a100", index, True, shards) for index in range(gpus))
         self.boot = 1
         self.boot_ms = self.timeline.now_ms
         self.epoch = 0
