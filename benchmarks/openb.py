@@ -19,11 +19,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from penstock.core.scores import Preference
 from penstock.core.view import View
-from penstock.core.weights import Weighted, check_weights
+from penstock.core.weights import Weighted, Weights, check_weights
 from penstock.sim import openb
 from penstock.sim.openb_policies import published
 
@@ -47,13 +48,18 @@ def main() -> int:
     parser.add_argument("--trace", type=Path, required=True, metavar="DIR")
     parser.add_argument("--workloads", default="", help="comma-separated; default: all of the published table")
     parser.add_argument("--policies", default="", help="comma-separated names of the table; default: all")
+    parser.add_argument("--weights", default="", help="scores of our own placement in place of its own, as fragmentation=100,best_fit=50")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--record", type=Path, help="file of finished runs, one JSON object a line")
     options = parser.parse_args()
     expected = read_expected(options.trace / "expected_results" / "summary_alloc_ratio.csv")
     workloads = options.workloads.split(",") if options.workloads else sorted({name: None for name, _ in expected})
     policies = options.policies.split(",") if options.policies else [*sorted({policy: None for _, policy in expected}), OWN]
-    runs = list(measure(options.trace, workloads, policies, options.seeds, options.record))
+    words = dict(word.split("=") for word in options.weights.split(",") if word)
+    weights = check_weights({name: int(value) for name, value in words.items()}) if words else OWN_WEIGHTS
+    own = OWN if weights == OWN_WEIGHTS else f"{OWN} {options.weights}"
+    policies = [own if policy == OWN else policy for policy in policies]
+    runs = list(measure(options.trace, workloads, policies, weights, options.seeds, options.record))
     return 0 if report(runs, expected) else 1
 
 
@@ -63,7 +69,9 @@ def read_expected(path: Path) -> dict[tuple[str, str], tuple[float, ...]]:
     return {(row["workload"].removeprefix(PREFIX), row["policy"]): tuple(float(row[f"alloc_at_{at}"]) for at in PERCENTS) for row in rows}
 
 
-def measure(trace: Path, workloads: list[str], policies: list[str], seeds: int, record: Path | None) -> Iterable[dict[str, object]]:
+def measure(
+    trace: Path, workloads: list[str], policies: list[str], weights: Weights, seeds: int, record: Path | None
+) -> Iterable[dict[str, object]]:
     known: dict[tuple[object, ...], dict[str, object]] = {}
     if record is not None and record.exists():
         known = {(run["workload"], run["policy"], run["seed"]): run for run in map(json.loads, record.read_text().splitlines())}
@@ -74,13 +82,9 @@ def measure(trace: Path, workloads: list[str], policies: list[str], seeds: int, 
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 run = known.get((name, policy, seed))
                 if run is None:
-                    known_policies = {OWN: lambda view, mix=mix: Weighted(view, OWN_WEIGHTS, mix), **published(workload, seed)}
-                    run = {
-                        "workload": name,
-                        "policy": policy,
-                        "seed": seed,
-                        **one(workload, seed, known_policies[policy], LEVELS if policy == OWN else ()),
-                    }
+                    maker = partial(Weighted, weights=weights, mix=mix) if policy.startswith(OWN) else published(workload, seed)[policy]
+                    levels = LEVELS if policy.startswith(OWN) else ()
+                    run = {"workload": name, "policy": policy, "seed": seed, **one(workload, seed, maker, levels)}
                     if record is not None:
                         with record.open("a") as file:
                             print(json.dumps(run), file=file)
@@ -108,10 +112,10 @@ def report(runs: list[dict[str, object]], expected: dict[tuple[str, str], tuple[
         verdict = "reached"
         for at in range(len(PERCENTS)):
             mean = statistics.fmean(run["allocation"][at] for run in group)
-            published_mean = expected[workload, policy if policy != OWN else "06-FGD"][at]
+            published_mean = expected[workload, "06-FGD" if policy.startswith(OWN) else policy][at]
             cells += [f"{mean:.2f}", f"{published_mean:.2f}", f"{mean - published_mean:+.2f}"]
-            if policy == OWN:
-                verdict = "**missed**" if mean < OWN_BAR.get((workload, PERCENTS[at]), 0) else verdict
+            if policy.startswith(OWN):
+                verdict = "**missed**" if policy == OWN and mean < OWN_BAR.get((workload, PERCENTS[at]), 0) else verdict
             elif abs(mean - published_mean) > TOLERANCE.get(policy, TOLERANCE_OTHERS):
                 verdict = "**missed**"
         reached = reached and verdict == "reached"
