@@ -39,3 +39,16 @@ def test_a_changed_file_comes_into_force_and_a_wrong_one_does_not(tmp_path: Path
         assert live.processes("controller") == pid
         (live.work / "go").touch()
         live.wait_state(job, "COMPLETED")
+
+
+def test_srun_takes_what_the_cluster_says_unless_it_was_told_otherwise(tmp_path: Path) -> None:
+    with running(tmp_path / "impatient", slurm_conf=CONF + "KillOnBadExit=1\n") as live:
+        bad = ("sh", "-c", "test $SLURM_PROCID = 1 && exit 4; sleep 50")
+        done = live.attempt("srun", "-n2", *bad)
+        assert done.returncode in (4, 137, 143) and "task 1: Exited with exit code 4" in done.stderr
+        assert live.attempt("srun", "-n2", "--kill-on-bad-exit=0", "sh", "-c", "test $SLURM_PROCID = 1 && exit 4; echo on").stdout == "on\n"
+
+        (live.folder / "slurm.conf").write_text(CONF + "WaitTime=1\n")
+        live.run("scontrol", "reconfigure")
+        done = live.attempt("srun", "-n2", "sh", "-c", "test $SLURM_PROCID = 1 || sleep 50")
+        assert "First task exited 1s ago" in done.stderr

@@ -262,7 +262,7 @@ class FakeCluster:
             self.steps[key] = steps
         step_id, used, counts, ntasks = self.known[key]
         tasks = ",".join(map(str, counts))
-        connection.reply(b"*", f"created\t{step_id}\t{','.join(used)}\t{ntasks}\t{tasks}\t{tasks}\t{','.join(used)}")
+        connection.reply(b"*", f"created\t{step_id}\t{','.join(used)}\t{ntasks}\t{tasks}\t{tasks}\t{','.join(used)}\t0\t0")
         connection.step = key
 
     def op_step_kill(self, connection, fields):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from engine_cluster import BOB, ROOT, EngineCluster, Refused
 
+from penstock.engine import reactor
 from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
+from penstock.wire import messages as m
 
 FAILED = 1 << 8
 
@@ -238,3 +240,26 @@ def test_one_met_condition_of_an_any_list_frees_the_job(cluster):
     cluster.run(parent)
     purge(cluster, parent)
     assert cluster.job(cluster.submit(dependency=f"afterok:{parent}?afterok:{other}")).dependency == ""
+
+
+def test_minutes_after_a_start_are_judged_when_they_are_due_and_not_before(monkeypatch):
+    judged = []
+    real = reactor.evaluate
+    monkeypatch.setattr(reactor, "evaluate", lambda state, indexes, job: judged.append(job.id) or real(state, indexes, job))
+    cluster = EngineCluster(n0=4)
+    parent = cluster.submit()
+    child = cluster.submit(dependency=f"after:{parent}+2")
+    array = cluster.submit(dependency=f"after:{parent}+3", array="0-3")
+    cluster.plan()
+    judged.clear()
+    for _ in range(60):
+        cluster.tick(1)
+    assert judged == []
+    assert cluster.reactor.next_wake_ms(cluster.now_ms + 59_900) == cluster.job(parent).start_ms + 120_000
+    cluster.tick(60)
+    assert (judged, cluster.job(child).dependency) == ([child], "")
+    cluster.ask("hold", jobs=[f"{array}_2"])
+    cluster.crash()
+    cluster.node("n0", runs=(m.RunReport(parent, 0),))
+    cluster.tick(60)
+    assert not any(job.dependency for job in cluster.reactor.state.jobs.values())

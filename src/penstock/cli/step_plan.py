@@ -110,8 +110,10 @@ class StepPlan:
         self.label = "label" in options
         self.unbuffered = "unbuffered" in options
         fields["unbuffered"] = self.unbuffered
-        self.kill_on_bad_exit = "kill_on_bad_exit" in options and _switch(options.values["kill_on_bad_exit"], "--kill-on-bad-exit")
-        self.wait_s = number(options.text("wait"), "--wait", PROGRAM, 0, WAIT_MAX_S) if "wait" in options else 0
+        # None: as the cluster's configuration says, which comes with the step (KillOnBadExit, WaitTime)
+        bad_exit = "kill_on_bad_exit" in options
+        self.kill_on_bad_exit = _switch(options.values["kill_on_bad_exit"], "--kill-on-bad-exit") if bad_exit else None
+        self.wait_s = number(options.text("wait"), "--wait", PROGRAM, 0, WAIT_MAX_S) if "wait" in options else None
         self.quit_on_interrupt = "quit_on_interrupt" in options
         self.disable_status = "disable_status" in options
         self.quiet = bool(options.text("quiet"))

@@ -239,9 +239,13 @@ class StepRun:
             self._final_at_s = time.monotonic()
 
     def _created(self, fields: Sequence[str]) -> None:
-        """step, node list, tasks, tasks of each node, CPUs of each node, nodes."""
+        """step, node list, tasks, tasks of each node, CPUs of each node, nodes, WaitTime, KillOnBadExit."""
         if self.step_id >= 0:
             return
+        if self.plan.wait_s is None:
+            self.plan.wait_s = int(fields[6])
+        if self.plan.kill_on_bad_exit is None:
+            self.plan.kill_on_bad_exit = fields[7] == "1"
         self.step_id, self._ntasks, self._nodes = int(fields[0]), int(fields[2]), fields[5].split(",")
         if self._waited:
             self._info(f"Step created for {self.step_name}")

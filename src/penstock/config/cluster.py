@@ -125,6 +125,7 @@ class SlurmConfig(msgspec.Struct, frozen=True):
 
 NUMBERS = {
     "kill_wait_s": "KillWait",
+    "wait_time_s": "WaitTime",
     "min_job_age_s": "MinJobAge",
     "max_array_size": "MaxArraySize",
     "max_job_count": "MaxJobCount",
@@ -142,7 +143,7 @@ NUMBERS = {
     "max_tasks_per_node": "MaxTasksPerNode",
     "return_to_service": "ReturnToService",
 }
-SWITCHES = {"job_requeue": "JobRequeue", "job_file_append": "JobFileAppend"}
+SWITCHES = {"job_requeue": "JobRequeue", "job_file_append": "JobFileAppend", "kill_on_bad_exit": "KillOnBadExit"}
 ENGINE_FIELDS = {name: field for field, name in (NUMBERS | SWITCHES).items()} | {"ClusterName": "cluster_name", "MailProg": "mail_prog"}
 """Slurm's name of a parameter to the engine's field."""
 

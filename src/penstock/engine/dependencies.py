@@ -90,6 +90,18 @@ def evaluate(state: State, indexes: Indexes, job: Job) -> tuple[str, bool]:
     return format_dependency(Dependency(left, dependency.any_of)) if left else "", False
 
 
+def due_ms(indexes: Indexes, job: Job) -> int:
+    """When the clock alone may next meet one of its conditions (`after:ID+minutes` of a job that runs); 0: it cannot."""
+    earliest = 0
+    for condition in parse(job.dependency).conditions:
+        for parent in condition.targets if condition.kind == "after" else ():
+            for row in indexes.rows_of(parent.job_id):
+                at_ms = row.start_ms + parent.minutes * 60_000
+                if row.state != PENDING and not row.finished and at_ms > indexes.clock_ms and (not earliest or at_ms < earliest):
+                    earliest = at_ms
+    return earliest
+
+
 def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int:
     """OPEN, MET or NEVER for one condition. A parent that has left memory counts as ended."""
     if condition.kind == "singleton":

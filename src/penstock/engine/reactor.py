@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container
+from heapq import heappop, heappush
 from typing import Protocol
 
 from penstock.core.cycle import Budget
@@ -19,7 +20,7 @@ from penstock.core.view import View
 from penstock.engine import events as e
 from penstock.engine.applier import apply_plan
 from penstock.engine.apply import Changes, apply
-from penstock.engine.dependencies import evaluate, invalid_dependency_kills
+from penstock.engine.dependencies import due_ms, evaluate, invalid_dependency_kills
 from penstock.engine.indexes import Indexes
 from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
@@ -102,6 +103,8 @@ class Reactor:
         self._orphans: dict[int, int] = {}
         self._leads: dict[int, int] = {}
         """Requeued runs whose end is still to be sent, and when."""
+        self._due: list[tuple[int, int]] = []
+        """A heap: when a job that waits for `after:ID+minutes` is judged again."""
         self.requests = Requests(self)
         self.nodes = NodeSessions(self)
 
@@ -121,6 +124,7 @@ class Reactor:
         for name in [name for name in state.nodes if name not in known and not self.indexes.node_jobs.get(name)]:
             self.propose(e.NodeRemoved(now_ms, name))
         for job in state.jobs.values():
+            self._await_clock(job)
             if job.spec.interactive and job.state == PENDING:
                 self.orphaned(job.id, now_ms)
 
@@ -274,7 +278,7 @@ class Reactor:
                 due[job_id] = None
         if due:
             self.propose(e.JobsPurged(now_ms, tuple(due)))
-        for job_id in [i for i, due_ms in self._leads.items() if due_ms <= now_ms]:
+        for job_id in [i for i, lead_ms in self._leads.items() if lead_ms <= now_ms]:
             del self._leads[job_id]
             job = self.state.jobs.get(job_id)
             if job is not None and job.completing:
@@ -295,11 +299,19 @@ class Reactor:
         return bool(dependents.get(job.id) or dependents.get(key)) or self.requests.waits_for(key)
 
     def _tick_after(self, now_ms: int) -> None:
-        """`after:ID+minutes` comes true by the clock alone."""
-        for children in list(self.indexes.dependents.values()):
-            for job_id in list(children):
-                if "+" in self.state.jobs[job_id].dependency:
-                    self.reconsider(self.state.jobs[job_id], now_ms)
+        """`after:ID+minutes` comes true by the clock alone: judged when it is due."""
+        while self._due and self._due[0][0] <= now_ms:
+            _, job_id = heappop(self._due)
+            job = self.state.jobs.get(job_id)
+            if job is not None and job.state == PENDING and job.dependency:
+                self.reconsider(job, now_ms)
+
+    def _await_clock(self, job: Job) -> None:
+        """Note when the clock alone may meet its dependency. A time that was noted before does no harm: it is judged once more."""
+        if job.state == PENDING and "+" in job.dependency:
+            at_ms = due_ms(self.indexes, job)
+            if at_ms and (at_ms, job.id) not in self._due[:1]:
+                heappush(self._due, (at_ms, job.id))
 
     def next_wake_ms(self, now_ms: int) -> int:
         """When `tick` has something to do at the latest."""
@@ -309,6 +321,8 @@ class Reactor:
         deadline_ms = self.indexes.deadlines.next_ms()
         if deadline_ms is not None:
             wake_ms = min(wake_ms, deadline_ms)
+        if self._due:
+            wake_ms = min(wake_ms, self._due[0][0])
         if self._leads:
             wake_ms = min(wake_ms, *self._leads.values())
         return max(now_ms, wake_ms)
@@ -336,6 +350,8 @@ class Reactor:
                 self.propose(e.JobChanged(now_ms, job.id, dependency_failed=True))
         elif left != job.dependency:
             self.propose(e.JobChanged(now_ms, job.id, dependency=left))
+        else:
+            self._await_clock(job)
 
     def _split_aftercorr(self, job: Job, now_ms: int) -> None:
         """Elements whose own counterpart has ended become rows that are judged alone."""
@@ -426,6 +442,10 @@ class Reactor:
         if event.dependency:
             self.reconsider(self.state.jobs[event.job_id], event.now_ms)
 
+    def _split(self, event: e.TasksSplit) -> None:
+        self._changed_since_view = True
+        self._await_clock(self.state.jobs[event.new_id])
+
     def _world_changed(self, event: e.Event) -> None:
         self._changed_since_view = True
 
@@ -441,7 +461,7 @@ _REACTIONS: dict[type, Callable[..., None]] = {
     e.StepRunEnded: Reactor._step_ended,
     e.JobSuspended: Reactor._suspended,
     e.JobChanged: Reactor._changed,
-    e.TasksSplit: Reactor._world_changed,
+    e.TasksSplit: Reactor._split,
     e.NodeRegistered: Reactor._world_changed,
     e.NodeChanged: Reactor._world_changed,
     e.NodeRemoved: Reactor._world_changed,

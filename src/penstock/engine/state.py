@@ -362,6 +362,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_features: dict[str, tuple[str, ...]] = {}
     node_weights: dict[str, int] = {}
     return_to_service: int = 1
+    wait_time_s: int = 0
+    """srun ends a step this long after its first task ended, unless --wait says otherwise; 0: never."""
+    kill_on_bad_exit: bool = False
+    """srun ends a step whose task failed, unless --kill-on-bad-exit says otherwise."""
     shown: dict[str, str] = {}
     """Every parameter in Slurm's spelling, for `scontrol show config`."""
     topologies: tuple[Topology, ...] = ()

@@ -203,7 +203,9 @@ class StepRequests:
         names = ",".join(alloc.node for alloc in step.allocs)
         cpus = ",".join(str(alloc.cpus) for alloc in step.allocs)
         nodelist = hostlist.compress([alloc.node for alloc in step.allocs])
-        text = f"created\t{step_id}\t{nodelist}\t{step.ntasks}\t{tasks}\t{cpus}\t{names}"
+        config = self._reactor.state.config
+        defaults = f"{config.wait_time_s}\t{config.kill_on_bad_exit:d}"
+        text = f"created\t{step_id}\t{nodelist}\t{step.ntasks}\t{tasks}\t{cpus}\t{names}\t{defaults}"
         self._reactor.answer(client, "*", text.encode())
         self._watchers.setdefault((job_id, step_id), []).append(client)
         if not step.nodes_left:
