@@ -45,6 +45,26 @@ def test_whole_nodes_does_not_mind_a_job_that_takes_all_of_the_node():
     weighed(scenario, whole_nodes=100).pending("a: 2gpu").expect("a→n0")
 
 
+def test_a_type_that_others_need_is_kept_for_them():
+    nodes = ("2*h[gpu:h100:1]", "2*a[gpu:a100:1]")
+    jobs = ("a: 1gpu", "b: 1gpu:h100", "c: 1gpu:h100")
+    weighed(cluster(*nodes), scarce_types=100).pending(*jobs).expect("a→a0", "b→h0", "c→h1")
+    cluster(*nodes).pending(*jobs).expect("a→h0", "b→h1", "c: Resources")
+
+
+def test_devices_with_much_memory_are_kept_for_parts_that_need_it():
+    nodes = ("1*n[gpu:1/80]", "1*m[gpu:1/40]")
+    full = "r: n0 45gpu#00"
+    jobs = ("a: 30shard", "b: 35shard")
+    weighed(cluster(*nodes), scarce_types=100).running(full).pending(*jobs, "c: 60shard").expect("a→m0#0", "b→n0#0", "c: Resources")
+
+
+def test_a_feature_that_others_need_is_kept_for_them():
+    nodes = ("1*n[gpu:2,feature:nvlink]", "1*m[gpu:2]")
+    jobs = ("a: 2gpu", "b: 2gpu has=nvlink")
+    weighed(cluster(*nodes), scarce_types=100).pending(*jobs).expect("a→m0", "b→n0")
+
+
 def test_best_fit_takes_the_fullest_node():
     scenario = cluster("2*n[gpu:4]").running("r: n1 2gpu")
     weighed(scenario, best_fit=100).pending("a: 1gpu").expect("a→n1")
@@ -67,7 +87,7 @@ def test_a_gang_sits_in_one_leaf_and_a_single_job_is_placed_by_scores_beside_it(
 
 
 def test_weights_are_bounded_and_scores_have_names():
-    with pytest.raises(ValueError, match=r"score 'heat': allowed are best_fit, fragmentation, stranding, whole_nodes"):
+    with pytest.raises(ValueError, match=r"score 'heat': allowed are best_fit, fragmentation, scarce_types, stranding, whole_nodes"):
         weights.check_weights({"heat": 1})
     with pytest.raises(ValueError, match="weight of score best_fit is -1: allowed are 0 to 1000"):
         weights.check_weights({"best_fit": -1})

@@ -99,6 +99,26 @@ class Fragments:
         milli = devices * np.where(self._shares[self._kind] == WHOLE, MILLI, self._shares[self._kind] * MILLI // most)
         self._per_milli = [int(self._weight @ amounts) for amounts in (milli, self._cpus, self._memory_mib)]
 
+    def contention(self) -> Int64:
+        """int64[N]: expected demand for a device of each node beyond that for the average device, in thousandths of it. Each typical
+        request spreads over the devices that it could use on idle nodes, so it is high where few nodes have what is asked for (a type,
+        a feature, a large device), and 0 where nothing is asked for in particular."""
+        total = self._total[self._slots]
+        least = np.where(self._shares[:, None, None] == WHOLE, 1, self._shares[:, None, None])
+        able = ((total >= np.maximum(least, 1)) & self._may[:, :, None]).sum(axis=1)
+        if self._plain:
+            zero = np.zeros(self._total.shape[1], np.int64)
+            able = able + np.array([self._total[rows].sum(axis=0) if rows else zero for rows in self._pools], np.int64).reshape(able.shape)
+        devices = (total > 0).sum(axis=0) + self._total[self._plain].sum(axis=0)
+        if not len(self._weight) or not devices.any():
+            return np.zeros(len(devices), np.int64)
+        usable = np.where(self._access, able[self._kind], 0)
+        each = self._weight * self._devices * MILLI * MILLI // np.maximum(usable.sum(axis=1), 1)
+        asked = np.where(usable > 0, each[:, None], 0).sum(axis=0)
+        mean = int((asked * devices).sum() // devices.sum())
+        beyond: Int64 = np.maximum(asked - mean, 0) * MILLI // max(mean, 1)
+        return beyond
+
     @property
     def weighs_devices(self) -> bool:
         """Whether it matters which device of a node gives a part."""

@@ -7,6 +7,8 @@ fragmentation   growth of the free devices that no typical request could use (FG
 stranding       growth of the free devices for which the node has too few CPUs or too little memory left, by what typical requests need
                 for a device: requests that need little fill the nodes that have little
 whole_nodes     the devices of an idle node that is opened for less than all of it
+scarce_types    what a device is in demand beyond the average: a type, a feature or a memory size that some typical requests need and few
+                nodes have is kept for them
 best_fit        an eighth of the devices that stay free, so that the fullest node wins where the others say little
 
 Typical requests are the pending ones and what runs now, by how many there are. Without weights the plain order of ``scores`` holds. Node
@@ -31,7 +33,7 @@ from penstock.core.scores import WEIGHT_SHIFT, Preference
 from penstock.core.slots import PARTS_OF, split_slot
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Int64, View
 
-NAMES = ("best_fit", "fragmentation", "stranding", "whole_nodes")
+NAMES = ("best_fit", "fragmentation", "scarce_types", "stranding", "whole_nodes")
 MOST_WEIGHT = 1000
 FULL_WEIGHT = 100
 """Counts a score once."""
@@ -43,6 +45,8 @@ FREE_SHIFT, FREE_LIMIT = 18, 1 << 8
 TYPICAL_REQUESTS = 256
 """The most frequent requests make up the mix."""
 FITTING = 8
+MOST_PRICE = 8 * MILLI
+"""However scarce, a device counts as eight of the average at the most."""
 
 Weights = tuple[tuple[str, int], ...]
 """Pairs of score and weight, sorted by score."""
@@ -69,12 +73,22 @@ class Weighted(Preference):
         self._whole_nodes = chosen.get("whole_nodes", 0)
         self._best_fit = chosen.get("best_fit", 0)
         shares = (chosen.get("fragmentation", 0), chosen.get("stranding", 0))
-        self._fragments = Fragments(view, mix_of(view) if mix is None else mix, *shares) if any(shares) else None
+        scarce = chosen.get("scarce_types", 0)
+        fragments = Fragments(view, mix_of(view) if mix is None else mix, *shares) if any(shares) or scarce else None
+        self._fragments = fragments if any(shares) else None
+        self._price: Int64 | None = None
+        if fragments is not None and scarce:
+            self._price = np.minimum(fragments.contention(), MOST_PRICE) * scarce // FULL_WEIGHT
+        """Of a device of each node, in thousandths of a device."""
 
     def keys(self, room: Int64, demand: Demand, at: Int64 | None = None) -> Int64:
         at = np.arange(room.shape[1]) if at is None else at
         free = self._free_milli(room, at)
-        steps = _steps(self._opened(free, demand, at) + self._left(free))
+        taken = _taken_milli(demand)
+        cost = self._opened(free, taken, at) + self._left(free)
+        if self._price is not None:
+            cost += self._price[at] * taken * MIX_WEIGHT // MILLI
+        steps = _steps(cost)
         if self._fragments is not None:
             steps = steps + self._fragments.gradient(room, at, demand, _steps)[0]
         key = self._rank[at] << WEIGHT_SHIFT
@@ -88,11 +102,9 @@ class Weighted(Preference):
             return super().device(room, at, demand, need, shares)
         return self._fragments.gradient(room, at, demand, _steps)[1]
 
-    def _opened(self, free: Int64, demand: Demand, at: Int64) -> Int64:
+    def _opened(self, free: Int64, taken: int, at: Int64) -> Int64:
         """The score of whole nodes, times MIX_WEIGHT."""
-        wish = per_node(demand)
         total = self._free_milli(self._nodes.total[:, at], at)
-        taken = 0 if wish.need is None else MILLI * (1 if wish.need.part else wish.devices)
         opens = (free == total) & (total > taken) & (taken > 0)
         return np.where(opens, total, 0) * self._whole_nodes * MIX_WEIGHT // FULL_WEIGHT
 
@@ -107,6 +119,12 @@ class Weighted(Preference):
             slots = list(self._slots)
             free = free + (room[slots] * MILLI // np.maximum(self._nodes.total[slots][:, at], 1)).sum(axis=0)
         return free
+
+
+def _taken_milli(demand: Demand) -> int:
+    """Of one node; a part counts as its device."""
+    wish = per_node(demand)
+    return 0 if wish.need is None else MILLI * wish.devices
 
 
 def _steps(cost: Int64) -> Int64:
