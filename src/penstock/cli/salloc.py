@@ -99,6 +99,8 @@ def run(arguments: Sequence[str]) -> int:
         tell(f"Pending job allocation {job_id}")
         tell(f"job {job_id} queued and waiting for resources")
 
+    if "no_shell" in merged:
+        fields["unattended"] = True
     allocation = allocate(fields, pack(os.environb), pending, tell, stays="no_shell" not in merged)
     if waited:
         tell(f"job {allocation.job_id} has been allocated resources")

@@ -126,6 +126,7 @@ class SlurmConfig(msgspec.Struct, frozen=True):
 NUMBERS = {
     "kill_wait_s": "KillWait",
     "wait_time_s": "WaitTime",
+    "inactive_limit_s": "InactiveLimit",
     "min_job_age_s": "MinJobAge",
     "max_array_size": "MaxArraySize",
     "max_job_count": "MaxJobCount",

@@ -20,6 +20,7 @@ from penstock.core.view import View
 from penstock.engine import events as e
 from penstock.engine.applier import apply_plan
 from penstock.engine.apply import Changes, apply
+from penstock.engine.attendance import Attendance
 from penstock.engine.dependencies import due_ms, evaluate, invalid_dependency_kills
 from penstock.engine.indexes import Indexes
 from penstock.engine.notes import Notes
@@ -105,6 +106,7 @@ class Reactor:
         """Requeued runs whose end is still to be sent, and when."""
         self._due: list[tuple[int, int]] = []
         """A heap: when a job that waits for `after:ID+minutes` is judged again."""
+        self._attendance = Attendance(self)
         self.requests = Requests(self)
         self.nodes = NodeSessions(self)
 
@@ -289,6 +291,7 @@ class Reactor:
             if job is not None and job.state == PENDING:
                 self.propose(e.JobEnding(now_ms, job_id, CANCELLED, by_uid=job.spec.uid))
         self._tick_after(now_ms)
+        self._attendance.tick(now_ms)
         self.requests.tick(now_ms)
         self.nodes.tick(now_ms)
 

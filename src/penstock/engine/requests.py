@@ -112,6 +112,11 @@ class Requests:
                 del self._waiters[job_id]
         self.steps.gone(client)
 
+    def attended(self) -> dict[int, None]:
+        """Jobs with a client that lives in them: a salloc that holds its allocation, an srun with a step there."""
+        holders = [job_id for job_id, waiters in self._waiters.items() if any(waiter.kind == "revoked" for waiter in waiters)]
+        return dict.fromkeys((*holders, *self.steps.attended()))
+
     def _hold(self, job_id: int, waiter: Waiter) -> None:
         if len(self._held) >= MAX_WAITERS:
             raise SlurmError(err.ESLURM_MAX_JOB_COUNT, detail=f"{MAX_WAITERS} clients are waiting already; try again later")
@@ -193,7 +198,11 @@ class Requests:
             if job is None:
                 raise SlurmError(err.ESLURM_INVALID_JOB_ID)
         else:
-            (event,) = self._events(call, [(call.fields | {"interactive": True}, b"", call.section(0))])
+            fields = call.fields | {"interactive": True}
+            unattended = convert(fields.pop("unattended", False), bool)
+            (event,) = self._events(call, [(fields, b"", call.section(0))])
+            if unattended:
+                event = msgspec.structs.replace(event, spec=msgspec.structs.replace(event.spec, unattended=True))
             reactor.propose(event)
             job = reactor.state.jobs[event.job_id]
             reactor.remember(call.request_id, call.caller.uid, str(job.id).encode(), call.now_ms)

@@ -132,6 +132,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     immediate_s: int = 0
     switch_wait_s: int = 0
     """So long after it became eligible the job starts on any number of switches."""
+    unattended: bool = False
+    """salloc --no-shell: an allocation that is meant to have no client."""
 
 
 class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -362,6 +364,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_features: dict[str, tuple[str, ...]] = {}
     node_weights: dict[str, int] = {}
     return_to_service: int = 1
+    inactive_limit_s: int = 0
+    """An allocation whose salloc or srun is gone ends after this; 0: never."""
     wait_time_s: int = 0
     """srun ends a step this long after its first task ended, unless --wait says otherwise; 0: never."""
     kill_on_bad_exit: bool = False

@@ -85,6 +85,10 @@ class StepRequests:
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
 
+    def attended(self) -> list[int]:
+        """Jobs in which a client watches a step, or waits for one."""
+        return [*(job_id for job_id, _ in self._watchers), *self._waiting]
+
     def tick(self, now_ms: int) -> None:
         """--immediate steps that waited long enough; usage that did not come."""
         for job_id, steps in list(self._waiting.items()):

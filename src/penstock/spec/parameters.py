@@ -110,7 +110,7 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("FirstJobId=1", INT, reload=FIXED),
     _table("MaxArraySize=1001 MaxJobCount=10000 MaxBatchRequeue=5 MaxStepCount=40000 MaxTasksPerNode=512 ReturnToService=0", INT),
     _table("JobFileAppend=0 JobRequeue=1 KillOnBadExit=0", BOOL),
-    _table("KillWait=30 WaitTime=0 MinJobAge=300 SlurmdTimeout=300", SECONDS),
+    _table("InactiveLimit=0 KillWait=30 WaitTime=0 MinJobAge=300 SlurmdTimeout=300", SECONDS),
     _table("OverTimeLimit=0", MINUTES),
     _table("DefMemPerCPU=0 DefMemPerNode=0 DefMemPerGPU=0 MaxMemPerCPU=0 MaxMemPerNode=0", MIB),
     _table("DefCpuPerGPU=0", INT),
@@ -146,7 +146,6 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     # Inert, because the feature is not there yet.
     _table("AccountingStorageEnforce=none AccountingStorageTRES AccountingStoreFlags", LIST, LATER),
     _table("EnforcePartLimits=NO", STRING, LATER),
-    _table("InactiveLimit=0", SECONDS, LATER),
     _table("MaxJobId=67043327 MaxNodeCount=0 MaxDBDMsgs=0", INT, LATER),
     _table("PriorityWeightAge=0 PriorityWeightAssoc=0 PriorityWeightFairshare=0 PriorityWeightJobSize=0", INT, LATER),
     _table("PriorityWeightPartition=0 PriorityWeightQOS=0", INT, LATER),
