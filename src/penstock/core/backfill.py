@@ -119,6 +119,8 @@ class Backfill:
         self._failed: dict[tuple[Request, str, int], int] = {}
         self._reserved: dict[str, int] = {}
         self._first: dict[str, int] = {}
+        self._soonest_of: dict[tuple[Request, str, int], dict[int, int]] = {}
+        """The earliest start that was found for a site, by length: later in the pass there is less room, so none is earlier."""
         self._rankings: dict[tuple[Request, str, int], Ranking] = {}
         self._asked: tuple[Batch, tuple[Site, ...], Reason] | None = None
 
@@ -326,7 +328,11 @@ class Backfill:
         for site in sites:
             also = partial(self._licensed, site, seconds) if site.licenses else None
             together = ((row, whole) for row, _, whole in self._least(site))
-            found = self.profile.earliest(seconds, partial(self._attempt, site), also, together)
+            known = self._soonest_of.setdefault(site.key, {})
+            from_s = max((start_s for length_s, start_s in known.items() if length_s <= seconds), default=0)
+            found = self.profile.earliest(seconds, partial(self._attempt, site), also, together, from_s)
+            if found is not None:
+                known[seconds] = found[0]
             if found is not None and (best is None or found[0] < best[0]):
                 best = (*found, site)
         return best

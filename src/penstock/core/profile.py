@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ MAX_PROBES = 256
 
 NEVER_S = 1 << 62
 """Later than any end."""
+
+PACKED_FROM = 12
+"""From so many holds on their nodes and amounts lie in one array: numpy looks at all of them in the time of a few."""
 
 Found = TypeVar("Found")
 
@@ -53,6 +57,16 @@ class Hold:
         self.left[:, at[shared]] -= placement.amount[:, shared] * times
 
 
+class Packed(NamedTuple):
+    """All holds side by side: hold ``k`` has the columns ``at[k]`` to ``at[k + 1]``. Each hold's ``left`` is a view of its part."""
+
+    at: list[int]
+    nodes: Int64
+    end_s: Int64
+    amount: Int64
+    left: Int64
+
+
 class Profile:
     """``free`` is what every node has free now: int64[resources, N], owned by the profile."""
 
@@ -68,6 +82,7 @@ class Profile:
         self._new: list[tuple[int, Int64, Int64]] = []
         self._rooms: dict[int, Int64] = {}
         self._released: tuple[int, Int64] | None = None
+        self._packed: Packed | None = None
 
     def room_now(self, end_s: int) -> Int64:
         """The least that each node has free over [now, end_s). Read-only: it is kept for the next caller."""
@@ -77,8 +92,7 @@ class Profile:
         room = self._rooms.get(ahead)
         if room is None:
             room = self.free.copy()
-            for hold in self.holds[:ahead]:
-                _lower_to(room, hold)
+            self._lower(room, 0, ahead)
             if len(self._rooms) >= CACHED_ROOMS:
                 del self._rooms[next(iter(self._rooms))]
             self._rooms[ahead] = room
@@ -94,17 +108,52 @@ class Profile:
         if start_s <= self.now_s:
             return self.room_now(end_s).copy()
         room = self.free_at(start_s)
-        for hold in self.holds[self._ahead(start_s + 1) : self._ahead(end_s)]:
-            _lower_to(room, hold)
+        self._lower(room, self._ahead(start_s + 1), self._ahead(end_s))
         return room
 
     def free_at(self, instant_s: int) -> Int64:
         """What each node has free at this second, which is not before now."""
         room = self._after_releases(instant_s).copy()
-        for hold in self.holds[: self._ahead(instant_s + 1)]:
-            if hold.end_s > instant_s:
-                room[:, hold.placement.nodes] -= hold.placement.amount
+        begun = self._ahead(instant_s + 1)
+        if begun < PACKED_FROM:
+            for hold in self.holds[:begun]:
+                if hold.end_s > instant_s:
+                    room[:, hold.placement.nodes] -= hold.placement.amount
+            return room
+        packed = self._pack()
+        upto = packed.at[begun]
+        lasting = np.flatnonzero(packed.end_s[:upto] > instant_s)
+        nodes = packed.nodes[lasting]
+        for row, amount in enumerate(packed.amount[:, lasting]):
+            np.subtract.at(room[row], nodes, amount)
         return room
+
+    def _lower(self, room: Int64, first: int, last: int) -> None:
+        """Lower ``room`` to what the holds from ``first`` to before ``last`` leave at their begins."""
+        if last - first < PACKED_FROM:
+            for hold in self.holds[first:last]:
+                _lower_to(room, hold)
+            return
+        packed = self._pack()
+        begin, end = packed.at[first], packed.at[last]
+        nodes = packed.nodes[begin:end]
+        for row, left in enumerate(packed.left[:, begin:end]):
+            np.minimum.at(room[row], nodes, left)
+
+    def _pack(self) -> Packed:
+        """The packed holds; packed again after a hold came. Lowering a hold writes through its view."""
+        if self._packed is None:
+            holds = self.holds
+            sizes = [len(hold.placement.nodes) for hold in holds]
+            at = [0, *accumulate(sizes)]
+            ends = np.repeat(np.array([hold.end_s for hold in holds], np.int64), sizes)
+            nodes = np.concatenate([hold.placement.nodes for hold in holds])
+            amount = np.concatenate([hold.placement.amount for hold in holds], axis=1)
+            left = np.concatenate([hold.left for hold in holds], axis=1)
+            for hold, begin, end in zip(holds, at, at[1:], strict=False):
+                hold.left = left[:, begin:end]
+            self._packed = Packed(at, nodes, ends, amount, left)
+        return self._packed
 
     def start(self, placement: Placement, times: int, end_s: int) -> None:
         """Give ``times`` elements their placement from now until ``end_s``."""
@@ -128,6 +177,7 @@ class Profile:
         left = self.free_at(start_s)[:, placement.nodes] - placement.amount
         at = self._ahead(start_s + 1)
         self.holds.insert(at, Hold(placement, start_s, end_s, left))
+        self._packed = None
         self._rooms.clear()
 
     def earliest(
@@ -136,17 +186,19 @@ class Profile:
         attempt: Callable[[Int64], Found | None],
         also: Callable[[int], bool] | None = None,
         together: Iterable[tuple[int, int]] = (),
+        from_s: int = 0,
     ) -> tuple[int, Found] | None:
         """The first instant after now at which ``attempt(room)`` succeeds for the whole duration, and its result. ``also(instant)`` is a
         further condition; like the room it may turn false at the begins of holds alone.
 
         Amounts only rise at ends, so only ends are tried. Up to the first hold and after the last one more is free at each
         later end, and halving finds the first success; between them at most MAX_PROBES ends are tried one after the other.
-        ``together`` are (row, amount) that all nodes must have in sum for any success: no end before that is tried.
+        ``together`` are (row, amount) that all nodes must have in sum for any success: no end before that is tried,
+        nor one before ``from_s``, of which the caller knows that it is too early.
         """
         self._merge()
         ends = np.unique(np.concatenate((self._end_s, np.array([hold.end_s for hold in self.holds], np.int64))))
-        ends = ends[ends > self.now_s]
+        ends = ends[ends >= max(self.now_s + 1, from_s)]
 
         tried: dict[int, Found | None] = {}
 
