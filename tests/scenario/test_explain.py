@@ -288,3 +288,16 @@ def test_a_job_that_is_not_in_the_queue_is_explained_as_if_it_came_last():
         explain(view_of(scenario), 99, Batch(replace(shape.request, nodes_min=1, nodes_max=1), ("main",), HOUR_S), budget=Budget())
     )
     assert (found.ahead, found.start.start_s - NOW_S) == (1, HOUR_S)
+
+
+def test_whole_gpus_are_counted_as_devices_where_jobs_share_them():
+    scenario = cluster("1*n[gpu:3/10]").running("r: n0 1gpu#00", "s: n0 6gpu#01 2h", "t: n0 10gpu#02 3h").pending("a: 1gpu")
+    (blocker,) = why(scenario, "a").blockers
+    assert (blocker.what, blocker.free, blocker.configured) == ("gpu", 0, 3)
+    assert [(holder.job_id, holder.amount) for holder in blocker.holders] == [(scenario.job_ids["r"], 1)]
+
+
+def test_parts_are_counted_in_shards():
+    scenario = cluster("1*n[gpu:2/10]").running("r: n0 6gpu#00", "s: n0 7gpu#01 2h").pending("a: 5shard")
+    (blocker,) = why(scenario, "a").blockers
+    assert (blocker.what, blocker.free, blocker.configured, blocker.reason.most) == ("shard", 7, 20, 4)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.backfill import NO_STARTS, Backfill
-from penstock.core.feasible import BUSY, NEVER, blockers, node_needs, unavailable
+from penstock.core.feasible import BUSY, NEVER, blockers, node_needs, pool_room, unavailable
 from penstock.core.plan import Reason, Reservation
 from penstock.core.sites import Site, locate
 from penstock.core.spans import span_of
@@ -123,7 +123,7 @@ def _waiting(
         short = True
         what = _resource(view, site, free, reason.what)
         kept = Reason(reason.word, reason.tier, reason.what, reason.asked, reason.most, kept_for)
-        yield Blocker(kept, name, what, *_sums(view, site, rows_for(view, site, what), free))
+        yield Blocker(kept, name, what, *_sums(view, site, what, free))
     if short or lacking is not None or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
         return
     fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1, time_min_s=0))
@@ -165,25 +165,26 @@ def _held(view: View, site: Site, reason: Reason, free: Int64, start: Reservatio
     """A shortage with its holders."""
     what = _resource(view, site, free, reason.what)
     rows = rows_for(view, site, what)
-    sums = _sums(view, site, rows, free)
+    slots = whole_slots(site, what)
+    sums = _sums(view, site, what, free)
     name, down = site.partition.name, unavailable(view.nodes, site)
     if start is not None and start.start_s > view.now_s:
         there = np.zeros_like(site.mask)
         there[[view.nodes.index_of[share.node] for share in start.shares]] = True
-        holders = holders_of(view, rows, there, start.start_s)
+        holders = holders_of(view, rows, there, start.start_s, slots)
         if holders:
             return Blocker(reason, name, what, *sums, down, tuple(holders[-HOLDERS_MAX:]), max(0, len(holders) - HOLDERS_MAX))
-    holders = holders_of(view, rows, site.mask, None)
+    holders = holders_of(view, rows, site.mask, None, slots)
     return Blocker(reason, name, what, *sums, down, tuple(holders[:HOLDERS_MAX]), max(0, len(holders) - HOLDERS_MAX))
 
 
-def holders_of(view: View, rows: Sequence[int], mask: Bool, until_s: int | None) -> list[Holder]:
+def holders_of(view: View, rows: Sequence[int], mask: Bool, until_s: int | None, slots: Sequence[int] = ()) -> list[Holder]:
     """Running jobs that hold something of ``rows`` on the nodes of ``mask``, the first to end first; with ``until_s`` those alone that
-    have ended by then."""
+    have ended by then. Of ``slots`` the devices count, however many of their shares are held."""
     running = view.running
     if not rows or not len(running):
         return []
-    amount = running.amount[list(rows)].sum(axis=0)
+    amount = sum((running.amount[row] > 0 if row in slots else running.amount[row] for row in rows), np.zeros(len(running), np.int64))
     concerned = mask[running.node] & (amount > 0)
     if until_s is not None:
         concerned &= running.end_s <= until_s
@@ -202,7 +203,12 @@ def rows_for(view: View, site: Site, what: str) -> tuple[int, ...]:
         return (CPUS,)
     if what == "memory_mib":
         return (MEMORY_MIB,)
-    return next((need.rows or need.slots for need in site.demand.fits if need.key == what), ())
+    return next(((*need.rows, *need.slots) for need in site.demand.fits if need.key == what), ())
+
+
+def whole_slots(site: Site, what: str) -> tuple[int, ...]:
+    """Rows of ``rows_for`` that count shares of a device where ``what`` counts whole devices (see ``slots``)."""
+    return next((need.slots for need in site.demand.fits if need.key == what and not need.part), ())
 
 
 def _resource(view: View, site: Site, room: Int64, what: str) -> str:
@@ -215,8 +221,13 @@ def _resource(view: View, site: Site, room: Int64, what: str) -> str:
     return min(enough)[2]
 
 
-def _sums(view: View, site: Site, rows: Sequence[int], free: Int64) -> tuple[int, int]:
+def _sums(view: View, site: Site, what: str, free: Int64) -> tuple[int, int]:
     """(free, configured) over the nodes where the job may run."""
+    rows = rows_for(view, site, what)
     if not rows:
         return 0, 0
+    if whole_slots(site, what):
+        need = next(need for need in site.demand.fits if need.key == what)
+        total = view.nodes.total
+        return int(pool_room(free, total, need)[site.mask].sum()), int(pool_room(total, total, need)[site.mask].sum())
     return int(np.maximum(free[list(rows)], 0)[:, site.mask].sum()), int(view.nodes.total[list(rows)][:, site.mask].sum())
