@@ -2,7 +2,7 @@
 
 A plan was made from a view that is older than the state. What no longer fits, or no longer waits, is dropped without harm; the
 next cycle sees it again. Here indices and devices get names: which element of an array starts (the lowest), which GPUs it gets
-(UUIDs, in index order).
+(UUIDs, in index order), which CPUs (the lowest free).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from penstock.core.plan import Plan, Share
 from penstock.core.request import Request, gres_name
 from penstock.core.slots import PARTS_OF, split_slot
 from penstock.engine import events as e
+from penstock.engine.cpus import lowest_free
 from penstock.engine.indexes import Indexes, devices_of
 from penstock.engine.state import NO_TASK, PENDING, NodeAlloc, State
 from penstock.spec import arrays
@@ -75,7 +76,8 @@ def allocate(state: State, indexes: Indexes, shares: tuple[Share, ...], request:
                 return None
             gpus += free[: 1 if shared else number]
             parts = number if shared and asks_parts else 0
-        allocs.append(NodeAlloc(share.node, share.cpus, share.memory_mib, tuple(gpus), share.ntasks, parts))
+        cpu_ids = lowest_free(indexes.cpus_held.get(share.node, 0), state.nodes[share.node].cpus, share.cpus)
+        allocs.append(NodeAlloc(share.node, share.cpus, share.memory_mib, tuple(gpus), share.ntasks, parts, cpu_ids))
     return tuple(allocs)
 
 

@@ -18,6 +18,7 @@ from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.slots import slot_key
 from penstock.core.view import Batch
 from penstock.engine.apply import Changes
+from penstock.engine.cpus import mask_of
 from penstock.engine.deadlines import Deadlines
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
 from penstock.engine.topology import switches_until_ms, topology_of, topology_records
@@ -66,6 +67,7 @@ class Indexes:
         "bad_rows",
         "clock_ms",
         "columns",
+        "cpus_held",
         "deadlines",
         "dependents",
         "eligible_heap",
@@ -105,6 +107,8 @@ class Indexes:
         self.node_jobs: dict[str, dict[int, None]] = {}
         self.gpu_holder: dict[str, int] = {}
         """UUID -> job."""
+        self.cpus_held: dict[str, int] = {}
+        """Node -> ids of the CPUs that jobs have there, a bit each."""
         self.steps_of: dict[int, dict[int, None]] = {}
         """Job -> its steps that have not ended."""
         self.eligible_heap: list[tuple[int, int]] = []
@@ -251,11 +255,13 @@ class Indexes:
         for alloc in before:
             jobs = self.node_jobs[alloc.node]
             jobs.pop(job.id, None)
+            self.cpus_held[alloc.node] = self.cpus_held.get(alloc.node, 0) & ~mask_of(alloc.cpu_ids)
             if not alloc.shards:
                 for uuid in alloc.gpus:
                     self.gpu_holder.pop(uuid, None)
         for alloc in held:
             self.node_jobs.setdefault(alloc.node, {})[job.id] = None
+            self.cpus_held[alloc.node] = self.cpus_held.get(alloc.node, 0) | mask_of(alloc.cpu_ids)
             if not alloc.shards:
                 for uuid in alloc.gpus:
                     self.gpu_holder[uuid] = job.id
@@ -396,6 +402,7 @@ class Indexes:
             "names": {k: sorted(v) for k, v in self.same_name.items() if v},
             "nodes": {k: sorted(v) for k, v in self.node_jobs.items() if v},
             "gpus": dict(sorted(self.gpu_holder.items())),
+            "cpus": {k: v for k, v in sorted(self.cpus_held.items()) if v},
             "steps": {k: sorted(v) for k, v in self.steps_of.items()},
             "pending": dict(sorted(self._columns_pending.items())),
             "throttled": {k: sorted(v) for k, v in self._throttled.items()},

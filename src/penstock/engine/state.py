@@ -52,6 +52,8 @@ class NodeAlloc(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ntasks: int = 0
     shards: int = 0
     """So many parts of the one GPU in `gpus`, which others may share; 0: `gpus` are held whole."""
+    cpu_ids: tuple[tuple[int, int], ...] = ()
+    """Which CPUs, as (first, last) ranges (`engine.cpus`); empty for a step, and in rows of an older program."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -20,6 +20,7 @@ from penstock.controller.views.file_names import std_file
 from penstock.controller.views.queue_fields import tres_per
 from penstock.controller.views.sinfo import user_name
 from penstock.controller.views.squeue import QueueRequest, running_steps, select
+from penstock.engine.cpus import shown
 from penstock.engine.state import NO_TASK, PENDING, ClusterConfig, Job, Node, NodeAlloc, Partition, State, Step
 from penstock.spec import arrays, hostlist, states
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
@@ -186,9 +187,10 @@ def _before_suspension(job: Job) -> int:
 
 
 def _alloc_line(state: State, alloc: NodeAlloc) -> str:
-    """CPUs are counted here, not numbered, so there is CPUs= where Slurm has CPU_IDs=."""
+    """A row of an older program has no CPU_IDs: CPUs= says how many there are."""
+    cpus = f"CPU_IDs={shown(alloc.cpu_ids)}" if alloc.cpu_ids else f"CPUs={alloc.cpus}"
     gres = gres_of(state, alloc.node, alloc.gpus, alloc.shards)
-    return f"  Nodes={alloc.node} CPUs={alloc.cpus} Mem={alloc.memory_mib} GRES={gres}"
+    return f"  Nodes={alloc.node} {cpus} Mem={alloc.memory_mib} GRES={gres}"
 
 
 def gres_of(state: State, node: str, gpus: tuple[str, ...], shards: int = 0) -> str:
