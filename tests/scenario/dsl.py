@@ -9,7 +9,7 @@ Cluster: groups ``COUNT*PREFIX[cpu:N,mem:SIZE,gpu:N,gpu:TYPE:N,gpu:N/SHARES,weig
 ``on=n0,n1``, ``not=n1``,
 ``has=CONSTRAINT``, ``prefer=CONSTRAINT``, ``beside`` (contiguous), ``lic=a:2,b:1`` (licences), ``min=10m`` (--time-min), ``by=1h``
 (deadline), ``sw=1`` (leaf domains), ``seg=4`` (segment), ``within=LEVEL``, ``x100`` (array elements), ``%2`` (of which may start),
-``prio=5``, ``in=p,q``, and a time ``90s 10m 2h 1d``. The cluster's licences: ``licenses("a:4,b:1")``.
+``prio=5``, ``user=7``, ``in=p,q``, and a time ``90s 10m 2h 1d``. The cluster's licences: ``licenses("a:4,b:1")``.
 Topology: ``tree("leaf: n0-3 n4-7", "rack: n0-7")``, levels narrowest first, each a list of domains; ``blocks`` alike; partitions name it
 with ``top=tree`` or ``top=block``, the partition that is there by itself uses the last one.
 Expectations: ``a→n0``, ``a→n0,n1``, ``a→n0:3,n1:1`` (tasks), ``a→n0#1`` (shared devices), ``a×128`` (starts), ``a: Priority``
@@ -268,6 +268,8 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
             facts["level"] = word[7:]
         elif word.startswith("in="):
             partitions = tuple(word[3:].split(","))
+        elif word.startswith("user="):
+            times["user"] = int(word[5:])
         elif word.startswith("prio="):
             priority = int(word[5:])
         elif word[0] == "x":

@@ -69,7 +69,21 @@ def test_records_beyond_the_depth_are_not_looked_at_and_say_so():
     half_full().pending(*WIDE).within(max_jobs=2).expect("a→n1", "b: Priority", "c: Priority")
 
 
-@pytest.mark.parametrize("bound", ["slice_cells", "max_starts", "max_tests", "resolution_s", "reservations", "window_s", "max_jobs"])
+def test_so_many_jobs_of_a_partition_are_looked_at():
+    world = (
+        cluster("2*n[cpu:8]").partition("main: n0", "other: n1").pending("a: 2cpu", "b: 2cpu", "c: 2cpu in=other", "d: 2cpu in=other,main")
+    )
+    world.within(max_partition_jobs=1).expect("a→n0", "c→n1", "b: Priority", "d: Priority")
+
+
+def test_so_many_jobs_of_a_user_are_looked_at():
+    world = cluster("1*n[cpu:8]").pending("a: 2cpu user=7", "b: 2cpu user=7", "c: 2cpu user=8", "d: 2cpu user=7")
+    world.within(max_user_jobs=2).expect("a→n0", "b→n0", "c→n0", "d: Priority")
+
+
+@pytest.mark.parametrize(
+    "bound", ["slice_cells", "max_starts", "max_tests", "resolution_s", "reservations", "window_s", "max_jobs", "max_user_jobs"]
+)
 def test_a_bound_that_makes_no_sense_is_refused_by_name(bound):
     with pytest.raises(ValueError, match=bound):
         Budget(**{bound: -1})

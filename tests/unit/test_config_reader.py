@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from penstock.config import cluster, lines
+from penstock.config.cluster import engine_settings
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
 from penstock.engine.state import ClusterConfig, Partition
@@ -119,6 +120,25 @@ def test_scheduler_parameters(conf):
     assert "did you mean bf_interval?" in refusal(conf(BASIC + "SchedulerParameters=bf_intervall=1\n"))
 
 
+def test_depth_window_and_grid_of_backfill_reach_the_engine(conf):
+    words = "bf_window=1440,bf_resolution=60,bf_max_job_test=500,bf_max_job_user=20,bf_max_job_part=90,bf_reservations=7,bf_continue"
+    config = read(conf(BASIC + f"SchedulerParameters={words}\n"))
+    assert config.warnings == ()
+    settings = engine_settings(config)
+    assert [settings[name] for name in ("bf_window_s", "bf_resolution_s", "bf_reservations")] == [86_400, 60, 7]
+    assert [settings[f"bf_max_job_{what}"] for what in ("test", "user", "part")] == [500, 20, 90]
+
+
+def test_nothing_bounds_backfill_where_nothing_is_said(conf):
+    settings = engine_settings(read(conf(BASIC)))
+    assert [settings[name] for name in ("bf_window_s", "bf_resolution_s", "bf_reservations", "bf_max_job_test")] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("word", ["bf_window=0", "bf_resolution=3601", "bf_max_job_test=many", "bf_reservations=-1", "bf_window"])
+def test_a_number_of_backfill_out_of_range_is_refused_by_name(conf, word):
+    assert word.partition("=")[0] in refusal(conf(BASIC + f"SchedulerParameters={word}\n"))
+
+
 def test_known_parameters_without_effect_are_named(conf):
     config = read(conf(BASIC + "SlurmctldPort=7000\nPriorityWeightAge=1000\nSchedulerType=sched/backfill\nPriorityMaxAge=7-0\n"))
     assert [(w.name, w.where.rpartition(":")[2]) for w in config.warnings] == [("SlurmctldPort", "5"), ("PriorityWeightAge", "6")]
@@ -219,6 +239,7 @@ def test_the_engine_takes_what_the_files_say(conf):
 
 def test_every_engine_setting_has_a_parameter():
     fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
+    fields = {name for name in fields if not name.startswith("bf_")}  # words of SchedulerParameters
     assert {*cluster.NUMBERS, *cluster.SWITCHES} <= fields
     assert fields - {*cluster.NUMBERS, *cluster.SWITCHES} == {
         *("cluster_name", "partitions", "requeue_delay_s", "kill_invalid_depend", "single_user"),

@@ -111,7 +111,7 @@ def test_ranks_order_by_tier_then_priority():
 def queue(*shapes, limits=None, startable=None):
     count = np.ones(len(shapes), np.int64)
     limits = np.array(limits or count * 60, np.int64)
-    return Queue(Pending(np.arange(len(shapes)), np.array(shapes, np.int32), limits, count, np.array(startable or count, np.int64)))
+    return Queue(Pending(np.arange(len(shapes)), np.array(shapes, np.int32), limits, count, np.array(startable or count, np.int64), count))
 
 
 def test_a_run_ends_before_the_first_row_of_another_shape():

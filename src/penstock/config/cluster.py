@@ -164,6 +164,10 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     settings["licenses"] = parse_licenses(str(config.parameters["Licenses"] or ""), "Licenses")[0]
     settings["shown"] = dict(config.texts)
     settings["max_switch_wait_s"] = int(config.scheduler.get("max_switch_wait") or 300)
+    settings["bf_reservations"] = int(config.scheduler.get("bf_reservations", 1))
+    settings["bf_window_s"] = 60 * int(config.scheduler.get("bf_window", 0))
+    settings["bf_resolution_s"] = int(config.scheduler.get("bf_resolution", 1))
+    settings |= {word: int(config.scheduler.get(word, 0)) for word in ("bf_max_job_test", "bf_max_job_user", "bf_max_job_part")}
     return settings
 
 

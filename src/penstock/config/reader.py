@@ -180,16 +180,14 @@ class _Reading:
         self.scheduler = {}
         for word in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = word.partition("=")
-            known = (*p.SCHEDULER_HONOURED, *p.SCHEDULER_INERT)
+            known = (*p.SCHEDULER_HONOURED, *p.SCHEDULER_AGREES, *p.SCHEDULER_INERT)
             lower = name.strip().lower()
             if lower not in known:
                 raise SpecError(f"unknown word {name[:64]!r} in SchedulerParameters{p.nearest(name, known)}")
-            if lower in ("requeue_delay", "max_switch_wait"):
-                p.convert(p.INT, value, f"SchedulerParameters={lower}")
-            if lower.startswith(p.SCORE_PREFIX):
-                parse_int(value.strip(), f"SchedulerParameters={lower}", 0, p.SCORE_MOST)
+            if lower in p.SCHEDULER_NUMBERS:
+                parse_int(value, f"SchedulerParameters={lower}", *p.SCHEDULER_NUMBERS[lower])
             self.scheduler[lower] = value.strip()
-            if lower not in p.SCHEDULER_HONOURED:
+            if lower in p.SCHEDULER_INERT:
                 self._warn(where, f"SchedulerParameters={lower}", p.TUNING)
 
     def _typed(self, table: Mapping[str, p.Parameter], line: Line, start: Values | None = None) -> Values:

@@ -14,7 +14,7 @@ import numpy as np
 
 from penstock.core.backfill import Backfill, Memory
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
-from penstock.core.priority import LONGEST_S, Queue
+from penstock.core.priority import LONGEST_S, Queue, places_within
 from penstock.core.request import UNLIMITED_S, GresCounts
 from penstock.core.scores import Preference
 from penstock.core.view import Batch, Int64, View
@@ -33,6 +33,7 @@ class Budget:
     window_s       no reservation begins later than so many seconds from now; 0: no bound (Slurm's bf_window)
     resolution_s   ends are rounded up to a multiple of it, which makes the profile coarser; 1: exact (Slurm's bf_resolution)
     max_jobs       records that are looked at; 0: all (Slurm's bf_max_job_test, default_queue_depth)
+    max_user_jobs, max_partition_jobs  so many of each user and of each partition (the first that a record names); 0: all
     """
 
     slice_cells: int = 1 << 19
@@ -43,6 +44,8 @@ class Budget:
     window_s: int = 0
     resolution_s: int = 1
     max_jobs: int = 0
+    max_user_jobs: int = 0
+    max_partition_jobs: int = 0
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -53,6 +56,8 @@ class Budget:
             ("window_s", self.window_s, 0),
             ("resolution_s", self.resolution_s, 1),
             ("max_jobs", self.max_jobs, 0),
+            ("max_user_jobs", self.max_user_jobs, 0),
+            ("max_partition_jobs", self.max_partition_jobs, 0),
         ):
             if value < least:
                 raise ValueError(f"Budget.{name} is {value}: at least {least} is allowed")
@@ -90,8 +95,8 @@ def cycle(
     budget = budget or Budget()
     reporter = reporter or Reporter()
     policy = Backfill(view, budget.reservations, preference, budget.strict, budget.window_s, budget.resolution_s, memory)
-    queue = Queue(view.pending, most=budget.max_jobs)
-    beyond = queue.beyond
+    bounds = depths(view, budget)
+    queue = Queue(view.pending, np.flatnonzero(np.all([place < most for _, place, most in bounds], axis=0)) if bounds else None)
     book = Book(view)
     yielded = 0
     complete = True
@@ -158,11 +163,30 @@ def cycle(
         if policy.cells - yielded >= budget.slice_cells:
             yielded = policy.cells
             yield policy.tests
-    if complete and beyond:
-        too_deep = Reason("Priority", "policy", "jobs looked at in a pass", 0, budget.max_jobs)
-        book.refuse(np.flatnonzero(view.pending.startable > 0), too_deep)
+    for what, place, most in bounds if complete else ():
+        book.refuse(np.flatnonzero((place >= most) & (view.pending.startable > 0)), Reason("Priority", "policy", what, 0, most))
     reporter.ended(policy)
     return book.plan(complete, policy.tests)
+
+
+LOOKED_AT = "jobs looked at in a pass"
+LOOKED_AT_OF_USER = "jobs of a user looked at in a pass"
+LOOKED_AT_OF_PARTITION = "jobs of a partition looked at in a pass"
+
+
+def depths(view: View, budget: Budget) -> list[tuple[str, Int64, int]]:
+    """The bounds of depth that there are: (name, int64[pending]: how many of the same kind come before each row, the bound)."""
+    pending = view.pending
+    found = []
+    if budget.max_partition_jobs:
+        number = {name: at for at, name in enumerate(view.partitions)}
+        first = np.array([-1 if shape is None else number.get(shape.partitions[0], -1) for shape in view.shapes], np.int64)
+        found.append((LOOKED_AT_OF_PARTITION, places_within(first[pending.shape]), budget.max_partition_jobs))
+    if budget.max_user_jobs:
+        found.append((LOOKED_AT_OF_USER, places_within(pending.user), budget.max_user_jobs))
+    if budget.max_jobs:
+        found.append((LOOKED_AT, np.arange(len(pending)), budget.max_jobs))
+    return found
 
 
 class Placed(NamedTuple):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock.core.backfill import Backfill
-from penstock.core.cycle import Budget, Reporter, cycle
+from penstock.core.cycle import Budget, Reporter, cycle, depths
 from penstock.core.evidence import Blocker, blockers_in
 from penstock.core.outlook import RECORDS_MAX, forecast, with_rows
 from penstock.core.plan import Reason, Reservation
@@ -31,8 +31,6 @@ TIERS = ("impossible", "policy", "waiting", "about to start")
 IMPOSSIBLE, POLICY, WAITING, ABOUT_TO_START = TIERS
 NOW, RESERVED, ESTIMATED, NOT_BEFORE = "now", "reserved", "estimated", "not before"
 """What an expected start is."""
-DEPTH = "jobs looked at in a pass"
-"""The quantity of a blocker that is the pass's own depth (bf_max_job_test)."""
 AHEAD_NAMED_MAX = 5
 """Jobs ahead that are named; the others are counted."""
 
@@ -97,10 +95,10 @@ def explain(
     start, basis = _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
     yield 0
     blockers: list[Blocker] = []
-    depth = budget.max_jobs if budget is not None else 0
-    too_deep = bool(depth) and row >= depth
-    if too_deep:
-        blockers.append(Blocker(Reason("Priority", POLICY, DEPTH, row + 1, depth), batch.partitions[0]))
+    for what, place, most in depths(view, budget or Budget()):
+        if row < len(place) and place[row] >= most:
+            blockers.append(Blocker(Reason("Priority", POLICY, what, int(place[row]) + 1, most), batch.partitions[0]))
+    too_deep = bool(blockers)
     for name in batch.partitions:
         blockers += blockers_in(view, ear.policy, plan.reservations, batch, name, start)
         yield 0

@@ -48,7 +48,9 @@ def forecast(
     """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the reservations of the cycle,
     in its order, ``budget`` is its own. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
     queue = promised_first(view, promised)
-    everyone = replace(budget or Budget(), max_tests=TESTS_MAX, reservations=EVERY, window_s=0, max_jobs=0)
+    everyone = replace(
+        budget or Budget(), max_tests=TESTS_MAX, reservations=EVERY, window_s=0, max_jobs=0, max_user_jobs=0, max_partition_jobs=0
+    )
     plan = yield from cycle(with_rows(queue, np.arange(min(records, len(queue.pending)))), everyone, reporter, preference)
     return replace(plan, complete=plan.complete and len(queue.pending) <= records)
 

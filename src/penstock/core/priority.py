@@ -40,14 +40,10 @@ class Run(NamedTuple):
 
 
 class Queue:
-    """Rows of ``pending`` that may start something, in their order or in that of ``order`` (rows, each at most once), the first
-    ``most`` of them where that is not 0. ``beyond`` says how many were left out for that bound."""
+    """Rows of ``pending`` that may start something, in their order or in that of ``order`` (some of the rows, each once)."""
 
-    def __init__(self, pending: Pending, order: Int64 | None = None, most: int = 0) -> None:
+    def __init__(self, pending: Pending, order: Int64 | None = None) -> None:
         rows = np.flatnonzero(pending.startable > 0) if order is None else order[pending.startable[order] > 0]
-        self.beyond = max(0, len(rows) - most) if most else 0
-        if self.beyond:
-            rows = rows[:most]
         self._places: Int64 | None = None
         shape = pending.shape[rows]
         if len(shape) and int(shape.max()) < SMALL_SHAPES:
@@ -99,3 +95,14 @@ class Queue:
         self._rows[group] = rows
         if len(rows):
             heappush(self._heads, (int(rows[0]), group))
+
+
+def places_within(groups: Int64) -> Int64:
+    """int64[rows]: how many rows of the same group come before each."""
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
+    begins = np.flatnonzero(np.diff(ranked, prepend=ranked[:1] - 1))
+    lengths = np.diff(begins, append=len(ranked))
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(ranked)) - np.repeat(begins, lengths)
+    return places

@@ -80,6 +80,7 @@ class PendingRecord:
     count      pending elements of an array record, 1 for a plain job
     startable  as many of them may start now (%limit); None: all
     time_min_s, deadline_s  see ``view.Shape``
+    user       a number for each user
     """
 
     job_id: int
@@ -92,6 +93,7 @@ class PendingRecord:
     startable: int | None = None
     time_min_s: int = 0
     deadline_s: int = 0
+    user: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 1:

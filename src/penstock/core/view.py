@@ -152,6 +152,7 @@ class Pending:
     shape      index into ``View.shapes``
     count      elements that still wait (1 for a plain job)
     startable  how many of them may start now: below ``count`` where an array's %limit binds, 0 where it is used up
+    user       a number for each user
     """
 
     job_id: Int64
@@ -159,6 +160,7 @@ class Pending:
     time_limit_s: Int64
     count: Int64
     startable: Int64
+    user: Int64
 
     def __len__(self) -> int:
         return len(self.job_id)

@@ -17,7 +17,7 @@ from penstock.core.view import Bool, Int64, Pending, Shape
 FIRST_SLOTS = 64
 MERGE_ONE_BY_ONE = 64
 """New records up to this number are put in their places by search; more are sorted together with the rest."""
-JOB, RANK, ORDER, SHAPE, LIMIT_S, COUNT, STARTABLE = range(7)
+JOB, RANK, ORDER, SHAPE, LIMIT_S, COUNT, STARTABLE, USER = range(8)
 """Rows of the slot matrix."""
 
 
@@ -28,7 +28,7 @@ class Waiting:
         self._partitions = partitions
         self._records: dict[int, PendingRecord] = {}
         self._slot_of: dict[int, int] = {}
-        self._slots: Int64 = np.zeros((7, FIRST_SLOTS), np.int64)
+        self._slots: Int64 = np.zeros((USER + 1, FIRST_SLOTS), np.int64)
         self._alive: Bool = np.zeros(FIRST_SLOTS, np.bool_)
         self._unused = list(range(FIRST_SLOTS - 1, -1, -1))
         self._holes: list[int] = []
@@ -51,11 +51,12 @@ class Waiting:
         if old is not None:
             slot = self._slot_of[record.job_id]
             self._leave(int(self._slots[SHAPE, slot]))
-            self._slots[SHAPE:, slot] = (shape, record.time_limit_s, record.count, startable)
+            self._slots[SHAPE:, slot] = (shape, record.time_limit_s, record.count, startable, record.user)
         else:
             slot = self._new_slot()
             key = self._rank(record)
-            self._slots[:, slot] = (record.job_id, key, record.order, shape, record.time_limit_s, record.count, startable)
+            limits = (record.time_limit_s, record.count, startable, record.user)
+            self._slots[:, slot] = (record.job_id, key, record.order, shape, *limits)
             self._alive[slot] = True
             self._slot_of[record.job_id] = slot
             self._tail.append(slot)
@@ -88,9 +89,9 @@ class Waiting:
         """The columns in priority order; the same object until something changes."""
         if self._pending is None:
             self._settle()
-            rows = (JOB, SHAPE, LIMIT_S, COUNT, STARTABLE)
-            job_id, shape, time_limit_s, count, startable = (self._slots[row, self._order] for row in rows)
-            columns = (job_id, shape.astype(np.int32), time_limit_s, count, startable)
+            rows = (JOB, SHAPE, LIMIT_S, COUNT, STARTABLE, USER)
+            job_id, shape, *others = (self._slots[row, self._order] for row in rows)
+            columns = (job_id, shape.astype(np.int32), *others)
             for column in columns:
                 column.setflags(write=False)
             self._pending = Pending(*columns)

@@ -324,6 +324,7 @@ class Indexes:
             startable,
             job.spec.time_min_s,
             job.spec.deadline_ms // 1000,
+            job.spec.uid,
         )
 
     def _running(self, job: Job) -> None:

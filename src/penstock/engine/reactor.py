@@ -83,7 +83,6 @@ class Reactor:
         self.indexes = Indexes(state, history=world.history)
         self.notes = Notes(state, self.indexes)
         self.statistics = Statistics(self.indexes.clock_ms)
-        self.budget = Budget()
         """Bounds of each pass: the shell plans with it, explanations and snapshots reckon with it."""
         self.durable_seq = state.seq
         self._changed_since_view = True
@@ -238,6 +237,19 @@ class Reactor:
         self._flying_blobs = {}
 
     # --- planning ---
+
+    @property
+    def budget(self) -> Budget:
+        """Bounds of a pass, as configured."""
+        config = self.state.config
+        return Budget(
+            reservations=config.bf_reservations,
+            window_s=config.bf_window_s,
+            resolution_s=config.bf_resolution_s,
+            max_jobs=config.bf_max_job_test,
+            max_user_jobs=config.bf_max_job_user,
+            max_partition_jobs=config.bf_max_job_part,
+        )
 
     @property
     def needs_plan(self) -> bool:

@@ -372,6 +372,14 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """srun ends a step this long after its first task ended, unless --wait says otherwise; 0: never."""
     kill_on_bad_exit: bool = False
     """srun ends a step whose task failed, unless --kill-on-bad-exit says otherwise."""
+    bf_reservations: int = 1
+    """Blocked jobs of each partition that get a reservation; a word of Penstock's own. The other bf_ fields are Slurm's words, without
+    their defaults: 0 is no bound."""
+    bf_window_s: int = 0
+    bf_resolution_s: int = 1
+    bf_max_job_test: int = 0
+    bf_max_job_user: int = 0
+    bf_max_job_part: int = 0
     shown: dict[str, str] = {}
     """Every parameter in Slurm's spelling, for `scontrol show config`."""
     topologies: tuple[Topology, ...] = ()

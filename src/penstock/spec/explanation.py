@@ -48,8 +48,9 @@ def sentence(blocker: Fact) -> str:
         return f"its time limit {duration(asked)} is above the {duration(most)} that partition {partition} allows"
     if word == "PartitionNodeLimit":
         return f"{count(asked, 'node')} are asked, partition {partition} allows {most}"
-    if what == "jobs looked at in a pass":
-        return f"it is number {asked} in the queue, and a pass looks at {most} jobs"
+    if what.endswith(" looked at in a pass"):
+        whose = " of its user" if "of a user" in what else " of its partition" if "of a partition" in what else ""
+        return f"it is number {asked} in the queue{whose}, and a pass looks at {most} jobs{whose and ' of each'}"
     if word == "Licenses":
         return f"{count(asked, 'licence')} {what} asked, {'there' if impossible else 'now there'} {'is' if most == 1 else 'are'} {most}"
     if word == "DeadLine":

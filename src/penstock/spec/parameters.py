@@ -258,12 +258,28 @@ SCORE_PREFIX = "score_"
 SCORES = ("best_fit", "fragmentation", "scarce_types", "stranding", "whole_nodes")
 """Placement scores, each with a weight in per cent: a word of ours, for which Slurm has none."""
 SCORE_MOST = 1000
-SCHEDULER_HONOURED = ("kill_invalid_depend", "max_switch_wait", "requeue_delay", *(SCORE_PREFIX + name for name in SCORES))
+SCHEDULER_NUMBERS = {
+    "requeue_delay": (0, MAX_INT),
+    "max_switch_wait": (0, MAX_INT),
+    "bf_window": (1, 43_200),
+    "bf_resolution": (1, 3_600),
+    "bf_max_job_test": (1, 1_000_000),
+    "bf_max_job_user": (0, 1_000_000),
+    "bf_max_job_part": (0, 1_000_000),
+    "bf_reservations": (0, 1_000_000),
+    **{SCORE_PREFIX + name: (0, SCORE_MOST) for name in SCORES},
+}
+"""Honoured words that have a number, and what is allowed: slurm.conf(5), but for the scores and bf_reservations, which are Penstock's own
+(Slurm reads over them). bf_reservations is how many of the blocked jobs of each partition get a reservation: 1 is EASY, more is towards
+conservative backfill. What is not set has no bound here: the window is endless, the grid a second, the whole queue is looked at."""
+SCHEDULER_HONOURED = ("kill_invalid_depend", *SCHEDULER_NUMBERS)
+SCHEDULER_AGREES = ("bf_continue",)
+"""Words that ask for what happens anyway."""
 _INERT_WORDS = """
-allow_zero_lic assoc_limit_stop batch_sched_delay bb_array_stage_cnt bf_allow_magnetic_slot bf_busy_nodes bf_continue
+allow_zero_lic assoc_limit_stop batch_sched_delay bb_array_stage_cnt bf_allow_magnetic_slot bf_busy_nodes
 bf_hetjob_immediate bf_hetjob_prio bf_interval bf_job_part_count_reserve bf_licenses bf_max_job_array_resv bf_max_job_assoc
-bf_max_job_part bf_max_job_start bf_max_job_test bf_max_job_user bf_max_job_user_part bf_max_time bf_min_age_reserve bf_min_prio_reserve
-bf_node_space_size bf_one_resv_per_job bf_resolution bf_running_job_reserve bf_topopt_enable bf_topopt_iterations bf_window
+bf_max_job_start bf_max_job_user_part bf_max_time bf_min_age_reserve bf_min_prio_reserve
+bf_node_space_size bf_one_resv_per_job bf_running_job_reserve bf_topopt_enable bf_topopt_iterations
 bf_window_linear bf_yield_interval bf_yield_rpc_cnt bf_yield_sleep build_queue_timeout correspond_after_task_cnt cpu_bind_default
 default_gbytes default_queue_depth defer defer_batch delay_boot disable_hetjob_steps disable_job_shrink disable_user_top
 enable_expedited_requeue enable_hetjob_steps enable_job_state_cache enable_user_top extra_constraints hetjob_immediate

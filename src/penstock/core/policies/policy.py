@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.cycle import Budget
-from penstock.core.view import Int64, Pending, View
+from penstock.core.outlook import with_rows
+from penstock.core.view import Int64, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,9 @@ def guide(policy: Policy, view: View, facts: Facts) -> Guidance:
     behind = None if policy.behind is None else np.argsort(policy.behind(guided, facts), kind="stable")
     if policy.order is not None:
         rows = np.argsort(policy.order(guided, facts), kind="stable")
-        guided = replace(guided, pending=_taken(pending, rows))
+        guided = with_rows(guided, rows)
         if behind is not None:
             places = np.empty_like(rows)
             places[rows] = np.arange(len(rows))
             behind = places[behind]
     return Guidance(guided, behind)
-
-
-def _taken(pending: Pending, rows: Int64) -> Pending:
-    return Pending(*(getattr(pending, name)[rows] for name in ("job_id", "shape", "time_limit_s", "count", "startable")))
