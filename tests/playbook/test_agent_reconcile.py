@@ -335,3 +335,18 @@ def test_an_idle_shepherd_is_dismissed_after_a_while():
     play.idle(1)
     assert SendShepherd(1, Dismiss()) in play.later(IDLE_SHEPHERD_MS)
     assert play.says(assign()) == [StartShepherd()]
+
+
+def test_launches_that_the_backlog_dropped_are_asked_for_again_once_the_shepherd_is_there():
+    play = Play().running()
+    play(ShepherdDown(1))
+    for number in range(MAX_BACKLOG + 2):
+        play.says(step(number))
+    out = play(ShepherdUp(2, Announce(SHEPHERD_PROTOCOL, 7, "b", 5, (1, 0))))
+    assert [command.message.step_id for command in out if isinstance(command, SendShepherd)] == list(range(2, MAX_BACKLOG + 2))
+    assert out[-1] == CloseController()
+    play(ControllerDown())
+    (said,) = [c.message for c in play(ControllerUp()) if isinstance(c, SendController) and isinstance(c.message, Hello)]
+    assert said.runs[0].steps == tuple(range(2, MAX_BACKLOG + 2))
+    assert play.says(step(0)) == [SendShepherd(2, step(0))]
+    assert play.says(step(2)) == []

@@ -102,7 +102,8 @@ MAX_STARTING = 32
 MAX_TOMBSTONES = 8_192
 """Acknowledged runs and refused steps remembered so that a late Assign cannot revive them; the oldest are dropped."""
 MAX_BACKLOG = 64
-"""Messages kept for a run whose shepherd is away; over it signals are answered with an error and the rest is dropped, oldest first."""
+"""Messages kept for a run whose shepherd is away; over it signals are answered with an error and the rest is dropped, oldest first. Once
+the shepherd is there the agent says Hello anew, so that the controller says again what was lost."""
 KILL_UNKNOWN_WAIT_S = 5
 
 
@@ -370,10 +371,18 @@ class Reconcile:
             dropped = run.backlog.popleft()
             if isinstance(dropped, SignalRun):
                 self._send(SignalDone(dropped.signal_id, "too many messages wait for the run's shepherd"))
+                return
+            run.missed = True
+            if isinstance(dropped, LaunchStep):
+                run.steps.pop(dropped.step_id, None)
 
     def _flush_backlog(self, run: Run) -> None:
         while run.backlog:
             self._out.append(SendShepherd(run.shepherd, run.backlog.popleft()))
+        if run.missed:
+            run.missed = False
+            if self.connected:
+                self._out.append(CloseController())
 
     # --- steps
 

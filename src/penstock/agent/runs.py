@@ -31,6 +31,7 @@ class Run:
         "began",
         "inspect_ms",
         "key",
+        "missed",
         "phase",
         "pid",
         "record",
@@ -57,6 +58,8 @@ class Run:
         """When the folder is to be looked at again; 0: an Inspect is under way, or none is needed."""
         self.steps: dict[int, Step] = {}
         self.backlog: collections.deque[ToShepherd] = collections.deque()
+        self.missed = False
+        """Messages were dropped from the backlog: the controller has to say again what is to be."""
 
 
 class Shepherd:
