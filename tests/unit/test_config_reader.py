@@ -243,7 +243,7 @@ def test_every_engine_setting_has_a_parameter():
     assert {*cluster.NUMBERS, *cluster.SWITCHES} <= fields
     assert fields - {*cluster.NUMBERS, *cluster.SWITCHES} == {
         *("cluster_name", "partitions", "requeue_delay_s", "kill_invalid_depend", "single_user"),
-        *("mail_prog", "node_features", "node_weights", "scores", "shown", "licenses", "topologies", "max_switch_wait_s"),
+        *("mail_prog", "node_features", "node_weights", "node_states", "scores", "shown", "licenses", "topologies", "max_switch_wait_s"),
     }
 
 

@@ -153,3 +153,23 @@ def test_nodes_follow_what_the_file_changes_and_keep_what_an_administrator_set()
     cluster.node("n0")
     assert (cluster.reactor.state.nodes["n0"].features, cluster.reactor.state.nodes["n0"].weight) == (("mine",), 9)
     cluster.check_law()
+
+
+def test_a_node_begins_in_the_state_that_the_file_declares_and_follows_when_that_changes():
+    config = ClusterConfig(node_states={"n0": ("DRAIN", "bad fan"), "n1": ("DOWN", "")})
+    cluster = EngineCluster(config, n0=4, n1=4)
+    nodes = cluster.reactor.state.nodes
+    assert (nodes["n0"].drain, nodes["n0"].reason, nodes["n1"].down) == (True, "bad fan", True)
+    assert nodes["n1"].reason == "State=DOWN in the configuration"
+    cluster.ask("update_node", ROOT, nodes=["n0"], keys=["State=RESUME"])
+    cluster.node("n0")
+    assert nodes["n0"].schedulable, "what an administrator said later counts"
+    cluster.config = ClusterConfig()
+    cluster.ask("reconfigure", ROOT)
+    assert nodes["n1"].schedulable
+    cluster.check_law()
+
+
+def test_the_files_states_reach_the_engine(files):
+    config, lines = files.change("Feature=old", "Feature=old\nDownNodes=n1 State=DRAIN Reason=fan")
+    assert (config.node_states, lines) == ({"n1": ("DRAIN", "fan")}, [])

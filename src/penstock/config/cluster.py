@@ -160,6 +160,7 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     words = ((word.removeprefix(SCORE_PREFIX), value) for word, value in config.scheduler.items() if word.startswith(SCORE_PREFIX))
     settings["scores"] = tuple(sorted((name, int(value)) for name, value in words))
     settings["node_features"] = {node.name: node.features for node in config.nodes if node.features}
+    settings["node_states"] = {n.name: (n.state, n.reason) for n in config.nodes if n.state in ("DOWN", "DRAIN", "FAIL", "FAILING")}
     settings["node_weights"] = {node.name: node.weight for node in config.nodes if node.weight != 1}
     settings["licenses"] = parse_licenses(str(config.parameters["Licenses"] or ""), "Licenses")[0]
     settings["shown"] = dict(config.texts)

@@ -223,6 +223,8 @@ class _Reading:
         state, _, _ = str(values.get("State", "UNKNOWN")).upper().partition("+")
         if state not in NODE_STATES:
             raise SpecError(f"invalid State={state[:64]} of a node: expected {', '.join(NODE_STATES)}")
+        if state in ("FUTURE", "CLOUD"):
+            self._warn(line.where, f"State={state}", p.LATER)
         for name, hostname, address in zip(names, hostnames, addresses, strict=True):
             if name in self.nodes:
                 raise SpecError(f"node {name} is defined twice")

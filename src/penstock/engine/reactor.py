@@ -27,7 +27,7 @@ from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
-from penstock.engine.state import CANCELLED, DEADLINE, PENDING, ClusterConfig, Job, State, configured_node
+from penstock.engine.state import CANCELLED, DEADLINE, PENDING, ClusterConfig, Job, State, configured_node, declared_state
 from penstock.engine.statistics import Statistics
 from penstock.spec import arrays
 from penstock.spec.dependency import parse
@@ -142,6 +142,8 @@ class Reactor:
                     changes["features"] = features
                 if weight != node.weight:
                     changes["weight"] = weight
+            if config.node_states.get(node.name) != before.node_states.get(node.name):
+                changes |= declared_state(config, node.name) or {"down": False, "drain": False, "reason": ""}
             if changes:
                 self.propose(e.NodeChanged(now_ms, node.name, **changes))  # type: ignore[arg-type]
 

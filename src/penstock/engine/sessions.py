@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.engine import events as e
 from penstock.engine.commands import SIGTERM, may_requeue
 from penstock.engine.effects import assign
-from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step, configured_node
+from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step, configured_node, declared_state
 from penstock.wire import messages as m
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class NodeSessions:
                 reported[report.job_id] = report
         self._strays[hello.node] = dict.fromkeys(kill)
         self._settle_strays(hello.node, now_ms)
+        declared = declared_state(config, hello.node) if before is None else {}
+        if declared:
+            reactor.propose(e.NodeChanged(now_ms, hello.node, **declared))  # type: ignore[arg-type]
         self._send(hello.node, m.Welcome(state.counters.epoch, config.cluster_name, tuple(forget), tuple(kill)))
         for job_id in list(reactor.indexes.node_jobs.get(hello.node, ())):
             job = state.jobs[job_id]

@@ -366,6 +366,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     node_features: dict[str, tuple[str, ...]] = {}
     node_weights: dict[str, int] = {}
     return_to_service: int = 1
+    node_states: dict[str, tuple[str, str]] = {}
+    """Nodes that the file declares DOWN, DRAIN, FAIL or FAILING, each with its reason: what they begin with."""
     inactive_limit_s: int = 0
     """An allocation whose salloc or srun is gone ends after this; 0: never."""
     wait_time_s: int = 0
@@ -391,6 +393,14 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 def configured_node(config: ClusterConfig, name: str) -> tuple[tuple[str, ...], int]:
     """(features, weight) that the configuration gives a node."""
     return config.node_features.get(name, ()), config.node_weights.get(name, 1)
+
+
+def declared_state(config: ClusterConfig, name: str) -> dict[str, object]:
+    """What the configuration declares of a node's state, as changes of the node; nothing where it declares none."""
+    word, reason = config.node_states.get(name, ("", ""))
+    if not word:
+        return {}
+    return {"down" if word == "DOWN" else "drain": True, "reason": reason or f"State={word} in the configuration"}
 
 
 class Signal(msgspec.Struct, omit_defaults=True, gc=False):
