@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, metavar="N", help="so many virtual nodes (default 1)")
     up.add_argument("--cpus", type=int, metavar="N", help="CPUs each node declares (default: measured)")
     up.add_argument("--memory", metavar="SIZE", help="memory each node declares, e.g. 16G (default: measured)")
-    up.add_argument("--gpus", metavar="[TYPE:]N[,shard:M]", help="simulated GPUs of each node, and shards of them all together")
+    up.add_argument("--gpus", metavar="[TYPE:]N", help="simulated GPUs of each node")
     down = verbs.add_parser("down", parents=[place], help="stop the cluster; running jobs are ended unless --keep-jobs")
     down.add_argument("--keep-jobs", action="store_true", help="stop controller, agents and launcher only: jobs go on")
     status = verbs.add_parser("status", parents=[place], help="each process with its pid, and the nodes")

@@ -171,6 +171,7 @@ def mixed_cluster() -> Cluster:
     state.config = ClusterConfig(
         cluster_name="lab",
         partitions=(Partition("main", default=True), Partition("big", nodes=("n2", "n3"), max_time_s=36_000, default_time_s=600)),
+        licenses=(("fluent", 4), ("matlab", 2)),
         shown={"ClusterName": "lab", "KillWait": "30 sec", "MinJobAge": "300 sec"},
     )
     gpus = {name: tuple([GpuInfo(f"GPU-{name}-{i}", "h100", i, simulated=True) for i in range(2)]) for name in ("n1", "n2")}
@@ -238,7 +239,9 @@ def mixed_cluster() -> Cluster:
         )
     )
     add(Job(3, spec("waits", partitions=("main", "big")), priority=97, submit_ms=NOW_MS - 9 * MINUTE_MS))
-    add(Job(4, spec("held", user="bob", uid=1001), hold="JobHeldUser", submit_ms=NOW_MS - 8 * MINUTE_MS))
+    licensed = Request(memory_per_cpu_mib=100, constraint="fast&(a|b)", prefer="fast", licenses=(("fluent", 2), ("matlab", 1)))
+    asked = {"licenses": "fluent:2,matlab", "time_min_s": 600, "deadline_ms": NOW_MS + 86_400_000}
+    add(Job(4, spec("held", user="bob", uid=1001, request=licensed, **asked), hold="JobHeldUser", submit_ms=NOW_MS - 8 * MINUTE_MS))
     add(
         Job(
             5,

@@ -60,6 +60,8 @@ FORMS = {
     "scontrol_job_oneliner": "scontrol -o show job",
     "scontrol_job_array": "scontrol show JOBID=5",
     "scontrol_job_task": "scontrol sho job 5_10",
+    "scontrol_licenses": "scontrol show licenses",
+    "scontrol_licenses_oneliner": "scontrol -o show lic matlab",
     "scontrol_node": "scontrol show node n1",
     "scontrol_node_details": "scontrol -d show node n[2,4]",
     "scontrol_node_oneliner": "scontrol -o show nodes",

@@ -45,6 +45,8 @@ def ids(capfdbinary, *arguments: str) -> list[str]:
         (("-q", "normal", "-n", "held"), ["4"]),
         (("-q", "high"), []),
         (("-R", "maint"), []),
+        (("-L", "matlab,none"), ["4"]),
+        (("--licenses=none",), []),
         (("-w", "n2"), ["2"]),
         (("--nodes=n[3-4]",), ["9"]),
         (("--start", "-S", "i"), ["3", "4", "5_[4-19:3%2]", "7", "8"]),
@@ -74,6 +76,7 @@ def test_me_and_notme(cluster, capfdbinary, monkeypatch):
         ("SQUEUE_NAMES", "held", ["4"]),
         ("SQUEUE_QOS", "high", []),
         ("SQUEUE_ACCOUNT", "none", []),
+        ("SQUEUE_LICENSES", "fluent", ["4"]),
         ("SQUEUE_SORT", "i", ["2", "3", "4", "5_[4-19:3%2]", "7", "8", "9"]),
     ],
 )
@@ -139,7 +142,6 @@ def test_iterate_prints_a_date_each_time(cluster, capfdbinary, monkeypatch):
         (("-i", "0"), ["squeue: error: Invalid interval: 0 (1 to 86400 seconds are allowed)"]),
         (("--json=v0.0.39",), ["squeue: error: --json=v0.0.39: only the plain --json is supported"]),
         (("word",), ["squeue: error: Unrecognized option: word", 'Try "squeue --help" for more information']),
-        (("-L", "a"), ["squeue: error: option --licenses is not supported by this version of Penstock (licences are not counted yet)"]),
     ],
 )
 def test_refusals(arguments, lines, cluster, capfdbinary):

@@ -74,6 +74,14 @@ def test_a_partitions_own_max_mem_per_cpu_goes_before_the_clusters():
     assert cluster.job(cluster.submit(mem_per_cpu_mib=1500)).spec.request.cpus_per_task == 1
 
 
+def test_a_partitions_own_memory_a_node_goes_before_the_clusters():
+    own = Partition("main", default=True, def_mem_per_node_mib=700, max_mem_per_node_mib=3000)
+    cluster = cluster_with(own, def_mem_per_node_mib=500, max_mem_per_node_mib=1000)
+    assert cluster.job(cluster.submit()).spec.request.memory_per_node_mib == 700
+    assert cluster.submit(mem_per_node_mib=3000)
+    assert refused(cluster, mem_per_node_mib=3001) == err.ESLURM_INVALID_TASK_MEMORY
+
+
 def test_a_step_has_at_most_max_tasks_per_node():
     cluster = cluster_with(max_tasks_per_node=3)
     job = cluster.submit(ntasks=4)

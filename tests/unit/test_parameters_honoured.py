@@ -24,6 +24,7 @@ PARTITION = {
     **{"nodes": "Nodes", "default": "Default", "state": "State", "max_time_s": "MaxTime", "default_time_s": "DefaultTime"},
     **{"priority_tier": "PriorityTier", "max_nodes": "MaxNodes", "def_mem_per_cpu_mib": "DefMemPerCPU"},
     **{"def_cpus_per_gpu": "DefCpuPerGPU", "def_mem_per_gpu_mib": "DefMemPerGPU"},
+    **{"def_mem_per_node_mib": "DefMemPerNode", "max_mem_per_node_mib": "MaxMemPerNode"},
     **{"max_mem_per_cpu_mib": "MaxMemPerCPU", "allow_groups": "AllowGroups", "allow_accounts": "AllowAccounts", "topology": "Topology"},
 }
 

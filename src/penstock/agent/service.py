@@ -411,7 +411,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--node", required=True, metavar="NAME", help="the node's name")
     parser.add_argument("--cpus", type=int, metavar="N", help="declare this many CPUs instead of the measured ones")
     parser.add_argument("--memory", type=int, metavar="MIB", help="declare this much memory")
-    parser.add_argument("--gpus", metavar="[TYPE:]N[,shard:M]", help="simulated GPUs, and shards of them all together")
+    parser.add_argument("--gpus", metavar="[TYPE:]N", help="simulated GPUs")
     options = parser.parse_args(argv)
     for name in ("cpus", "memory"):
         value = getattr(options, name)

@@ -96,6 +96,7 @@ def _request(given: Options) -> dict[str, object]:
         "names": words_of(given.values.get("name")),
         "accounts": words_of(given.values.get("account")),
         "qos": words_of(given.values.get("qos")),
+        "licenses": words_of(given.values.get("licenses")),
         "reservations": words_of(given.values.get("reservation")),
         "nodes": given.text("nodelist"),
         "steps": "steps" in given,

@@ -49,6 +49,8 @@ class PartitionConfig(msgspec.Struct, frozen=True):
     min_nodes: int = 0
     def_mem_per_cpu_mib: int = 0
     max_mem_per_cpu_mib: int = 0
+    def_mem_per_node_mib: int = 0
+    max_mem_per_node_mib: int = 0
     def_cpus_per_gpu: int = 0
     def_mem_per_gpu_mib: int = 0
     allow_groups: tuple[str, ...] = ()
@@ -186,6 +188,8 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "min_nodes": max(partition.min_nodes, 1),
         "def_mem_per_cpu_mib": partition.def_mem_per_cpu_mib,
         "max_mem_per_cpu_mib": partition.max_mem_per_cpu_mib,
+        "def_mem_per_node_mib": partition.def_mem_per_node_mib,
+        "max_mem_per_node_mib": partition.max_mem_per_node_mib,
         "def_cpus_per_gpu": partition.def_cpus_per_gpu,
         "def_mem_per_gpu_mib": partition.def_mem_per_gpu_mib,
         "allow_groups": partition.allow_groups,

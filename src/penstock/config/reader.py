@@ -273,6 +273,8 @@ class _Reading:
             min_nodes=_int(values, "MinNodes"),
             def_mem_per_cpu_mib=_int(values, "DefMemPerCPU"),
             max_mem_per_cpu_mib=_int(values, "MaxMemPerCPU"),
+            def_mem_per_node_mib=_int(values, "DefMemPerNode"),
+            max_mem_per_node_mib=_int(values, "MaxMemPerNode"),
             def_cpus_per_gpu=_int(values, "DefCpuPerGPU"),
             def_mem_per_gpu_mib=_int(values, "DefMemPerGPU"),
             allow_groups=_allowed(values, "AllowGroups"),

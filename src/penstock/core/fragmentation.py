@@ -68,35 +68,26 @@ class Fragments:
         ]
         asked: list[PerNode] = []
         access: list[Bool] = []
-        counts: list[int] = []
+        weights: list[int] = []
         everywhere = Partition("", np.ones(len(nodes), np.bool_))
-        for request, count in mix.items():
+        for request, weight in mix.items():
             sites = locate(nodes, everywhere, request)
             if not isinstance(sites, Reason):
                 wish = per_node(sites[-1].demand)
                 if wish.need is not None:
                     asked.append(wish)
                     access.append(np.logical_or.reduce([site.anywhere for site in sites if not site.soft]))
-                    counts.append(count)
+                    weights.append(weight)
         scale = max(1, sum(mix.values()))
-        weight: Int64 = np.array(counts, np.int64) * MIX_WEIGHT // scale
-        cpus: Int64 = np.array([wish.cpus for wish in asked], np.int64)
-        memory_mib: Int64 = np.array([wish.memory_mib for wish in asked], np.int64)
+        self._weight: Int64 = np.array(weights, np.int64) * MIX_WEIGHT // scale
+        self._cpus: Int64 = np.array([wish.cpus for wish in asked], np.int64)
+        self._memory_mib: Int64 = np.array([wish.memory_mib for wish in asked], np.int64)
+        self._devices: Int64 = np.array([wish.devices for wish in asked], np.int64)
+        self._access: Bool = np.array(access, np.bool_).reshape(len(asked), len(nodes))
         kinds: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
         own = [kinds.setdefault((wish.shares, wish.need.slots, wish.need.rows), len(kinds)) for wish in asked if wish.need is not None]
-        groups: dict[tuple[int, int, bytes], list[int]] = {}
-        for number, (kind, wish, can) in enumerate(zip(own, asked, access, strict=True)):
-            groups.setdefault((kind, wish.devices, can.tobytes()), []).append(number)
-        order = np.array([number for members in groups.values() for number in members], np.int64)
-        self._cpus: Int64 = cpus[order]
-        self._memory_mib: Int64 = memory_mib[order]
-        self._weights: Int64 = weight[order][:, None]
-        self._first: Int64 = np.cumsum([0, *(len(members) for members in groups.values())], dtype=np.int64)[:-1]
-        """Typical requests of one group differ in CPUs and memory only, and stand together; where each group begins."""
-        self._weight: Int64 = np.array([int(weight[members].sum()) for members in groups.values()], np.int64)
-        self._kind: Int64 = np.array([kind for kind, _, _ in groups], np.int64)
-        self._devices: Int64 = np.array([devices for _, devices, _ in groups], np.int64)
-        self._access: Bool = np.array([np.frombuffer(can, np.bool_) for _, _, can in groups], np.bool_).reshape(len(groups), len(nodes))
+        self._kind: Int64 = np.array(own, np.int64)
+        """Typical requests of one kind differ in CPUs and number of devices only."""
         self._shares: Int64 = np.array([shares for shares, _, _ in kinds], np.int64)
         may = [[row in slots for row in self._slots] for _, slots, _ in kinds]
         self._may: Bool = np.array(may, np.bool_).reshape(len(kinds), len(self._slots))
@@ -105,9 +96,8 @@ class Fragments:
         self._stranding = stranding
         devices = np.array([wish.devices if wish.shares == WHOLE else 1 for wish in asked], np.int64)
         most = self._total[self._slots].max(initial=1)
-        shares = np.array([wish.shares for wish in asked], np.int64)
-        milli = devices * np.where(shares == WHOLE, MILLI, shares * MILLI // most)
-        self._per_milli = [int(weight @ amounts) for amounts in (milli, cpus, memory_mib)]
+        milli = devices * np.where(self._shares[self._kind] == WHOLE, MILLI, self._shares[self._kind] * MILLI // most)
+        self._per_milli = [int(self._weight @ amounts) for amounts in (milli, self._cpus, self._memory_mib)]
 
     def contention(self) -> Int64:
         """int64[N]: expected demand for a device of each node beyond that for the average device, in thousandths of it. Each typical
@@ -176,11 +166,12 @@ class Fragments:
             plain = np.array([room[rows].sum(axis=0) if rows else np.zeros(len(at), np.int64) for rows in self._pools], np.int64)
             count += plain
             worth += plain * MILLI
-        served = room[CPUS] >= self._cpus[:, None]
-        served &= room[MEMORY_MIB] >= self._memory_mib[:, None]
-        weight = np.add.reduceat(served * self._weights, self._first, axis=0)
-        fits = (count[self._kind] >= self._devices[:, None]) & self._access[:, at]
-        expected: Int64 = idle * MIX_WEIGHT - np.where(fits, worth[self._kind] * weight, 0).sum(axis=0)
+        fits = count[self._kind] >= self._devices[:, None]
+        fits &= room[CPUS] >= self._cpus[:, None]
+        fits &= room[MEMORY_MIB] >= self._memory_mib[:, None]
+        fits &= self._access[:, at]
+        useful: Int64 = self._weight @ np.where(fits, worth[self._kind], 0)
+        expected: Int64 = idle * MIX_WEIGHT - useful
         return expected
 
     def gradient(self, room: Int64, at: Int64, demand: Demand, rate: Callable[[Int64], Int64] | None = None) -> tuple[Int64, Int64]:
@@ -189,8 +180,7 @@ class Fragments:
         ``rate`` turns growth into what is compared, lower is better."""
         wish = per_node(demand)
         after, column, device = self._after(room, at, wish)
-        costs = self.cost(np.concatenate((after, room), axis=1), np.concatenate((at[column], at)))
-        grown = costs[: len(column)] - costs[len(column) :][column]
+        grown = self.cost(after, at[column]) - self.cost(room, at)[column]
         if rate is not None:
             grown = rate(grown)
         if wish.need is None or not wish.need.part:

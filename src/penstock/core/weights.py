@@ -85,11 +85,7 @@ class Weighted(Preference):
         at = np.arange(room.shape[1]) if at is None else at
         free = self._free_milli(room, at)
         taken = _taken_milli(demand)
-        cost = np.zeros(len(at), np.int64)
-        if self._whole_nodes:
-            cost += self._opened(free, taken, at)
-        if self._best_fit:
-            cost += free * self._best_fit * MIX_WEIGHT // (FULL_WEIGHT * FITTING)  # what is taken is the same everywhere
+        cost = self._opened(free, taken, at) + self._left(free)
         if self._price is not None:
             cost += self._price[at] * taken * MIX_WEIGHT // MILLI
         steps = _steps(cost)
@@ -111,6 +107,10 @@ class Weighted(Preference):
         total = self._free_milli(self._nodes.total[:, at], at)
         opens = (free == total) & (total > taken) & (taken > 0)
         return np.where(opens, total, 0) * self._whole_nodes * MIX_WEIGHT // FULL_WEIGHT
+
+    def _left(self, free: Int64) -> Int64:
+        """The score of best fit, times MIX_WEIGHT. What the demand takes is the same everywhere."""
+        return free * self._best_fit * MIX_WEIGHT // (FULL_WEIGHT * FITTING)
 
     def _free_milli(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: thousandths of devices."""

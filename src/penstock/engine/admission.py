@@ -82,7 +82,8 @@ def check_times(time_limit_s: int, time_min_s: int, deadline_s: int, begin_s: in
 
 def within_limits(config: ClusterConfig, partitions: Sequence[Partition], asked: Memory, tasks_on_node: int) -> Memory:
     """What the job asks for, within MaxMemPerNode and MaxMemPerCPU; ESLURM_INVALID_TASK_MEMORY if that cannot be."""
-    most_mib = config.max_mem_per_node_mib
+    bounds = [partition.max_mem_per_node_mib or config.max_mem_per_node_mib for partition in partitions]
+    most_mib = 0 if 0 in bounds else max(bounds)
     if most_mib and asked.per_node_mib is not None and asked.per_node_mib > most_mib:
         raise SlurmError(err.ESLURM_INVALID_TASK_MEMORY, detail=f"{asked.per_node_mib} MiB a node asked, MaxMemPerNode is {most_mib} MiB")
     limits = [partition.max_mem_per_cpu_mib or config.max_mem_per_cpu_mib for partition in partitions]

@@ -303,6 +303,8 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     min_nodes: int = 1
     def_mem_per_cpu_mib: int = 0
     max_mem_per_cpu_mib: int = 0
+    def_mem_per_node_mib: int = 0
+    max_mem_per_node_mib: int = 0
     def_cpus_per_gpu: int = 0
     def_mem_per_gpu_mib: int = 0
     allow_groups: tuple[str, ...] = ()

@@ -320,6 +320,8 @@ def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int
     """(MiB per node, MiB per CPU) where the user said nothing: the configuration's, else the node's memory divided by its CPUs."""
     config = state.config
     for partition in partitions:
+        if partition.def_mem_per_node_mib:
+            return partition.def_mem_per_node_mib, None
         if partition.def_mem_per_cpu_mib:
             return None, partition.def_mem_per_cpu_mib
     if config.def_mem_per_node_mib:

@@ -49,6 +49,9 @@ class Checks:
         self._reported: dict[RunOn, m.ExitRecord] = {}
         self._asked_to_end: dict[int, None] = {}
         self._ended_by_request: dict[tuple[int, int], None] = {}
+        self._licenses: dict[str, int] = {}
+        self._licensed: dict[int, tuple[dict[str, None], tuple[tuple[str, int], ...]]] = {}
+        """Job -> nodes where its run has not ended, and the licences that it holds until then."""
         self._seen_seq = 0
         self._last_ms = 0
 
@@ -79,9 +82,12 @@ class Checks:
                     self._new_id(event.job_id)
                 case e.TasksSplit():
                     self._new_id(event.new_id)
+                case e.Configured():
+                    self._licenses = dict(event.config.licenses)
                 case e.JobStarted():
                     if event.new_id:
                         self._new_id(event.new_id)
+                    self._take_licenses(event)
                     self._asked_to_end.pop(event.new_id or event.job_id, None)
                 case e.JobEnding():
                     self._asked_to_end[event.job_id] = None
@@ -94,7 +100,27 @@ class Checks:
             raise Violation(f"job id {job_id} was given twice")
         self._given[job_id] = None
 
+    def _take_licenses(self, event: e.JobStarted) -> None:
+        """A run holds its licences until every node has said that it is over; together they are never more than there are."""
+        if not event.licenses:
+            return
+        self.counts["licensed runs"] += 1
+        self._licensed[event.new_id or event.job_id] = (dict.fromkeys(alloc.node for alloc in event.allocs), event.licenses)
+        used: Counter[str] = Counter()
+        for _, licenses in self._licensed.values():
+            used.update(dict(licenses))
+        for name, count in used.items():
+            if count > self._licenses.get(name, 0):
+                raise Violation(
+                    f"{count} licences of {name} are held by jobs {list(self._licensed)}, there are {self._licenses.get(name, 0)}"
+                )
+
     def _run_ended(self, event: e.RunEnded) -> None:
+        if event.job_id in self._licensed:
+            nodes = self._licensed[event.job_id][0]
+            nodes.pop(event.node, None)
+            if not nodes:
+                del self._licensed[event.job_id]
         run = (event.node, event.job_id, event.attempt)
         if run in self._reported:
             raise Violation(f"the end of {run} was recorded twice")

@@ -160,6 +160,14 @@ class Clients:
             fields["exclusive"] = True
         if random.random() < 0.4:
             fields["time_limit_s"] = random.randint(5, 60)
+        if random.random() < 0.12:
+            fields["licenses"] = random.choice(("tool", "tool:2", "tool|tool:2", "tool,tool"))
+        if random.random() < 0.08:
+            fields["time_min_s"] = random.randint(1, 10)
+        if random.random() < 0.08:
+            fields["deadline_s"] = self.timeline.now_ms // 1000 + random.randint(5, 90)
+        if random.random() < 0.12:
+            fields[random.choice(("constraint", "prefer"))] = random.choice(("red", "red&big", "red|blue", "[red|blue]", "[red*1&big*1]"))
         return fields
 
     def _request(self) -> dict[str, Any]:

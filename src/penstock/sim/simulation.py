@@ -77,6 +77,8 @@ class Simulation:
             slurmd_timeout_s=random.choice((4, 8, 20, 40)),
             kill_invalid_depend=random.random() < 0.5,
             job_requeue=random.random() < 0.7,
+            licenses=(("tool", random.randint(2, 3)),),
+            node_features={"n0": ("red", "big"), "n1": ("red",), "n2": ("blue",), "n3": ("blue", "big")},
         )
         self.machines: dict[str, Machine] = {}
         self.links: dict[str, Link] = {}

@@ -73,6 +73,7 @@ HELP = {
     "kill_on_invalid_dep": ("yes|no", "cancel the job when its dependency can never be met"),
     "label": ("", "prefix each line with its task"),
     "layout": ("", "print the layout of the tasks"),
+    "squeue.licenses": ("NAMES", "jobs that ask for one of these licences"),
     "licenses": ("NAME:N,...", "licences of the cluster; a|b: one of them"),
     "list_reasons": ("", "why nodes are down or drained"),
     "long": ("", "more columns"),

@@ -10,6 +10,7 @@ FLAG, VALUE, MAYBE = 0, 1, 2
 YES, KEPT, WARN, NO = "supported", "recorded", "warned", "refused"
 
 LAYOUT = "sockets, cores and threads are not placed yet: a CPU is a hardware thread"
+THREADS = "CPUs are given one by one, the threads of a core are not kept together or apart"
 BOOT = "nodes are not booted by this version"
 SEGMENT = "segments take what the fewest blocks can give"
 GPU_SHARE = "GPUs are counted per job, node or task only"
@@ -149,7 +150,7 @@ OPTIONS = (
     ("gres-flags", "", VALUE, "", "bar", "SBATCH_GRES_FLAGS SALLOC_GRES_FLAGS SLURM_GRES_FLAGS", NO, LAYOUT),
     ("help", "h", FLAG, "", "bar", "", YES, "test_sbatch:test_help_usage_version"),
     ("het-group", "", VALUE, "", "r", "", NO, "heterogeneous jobs are not supported yet"),
-    ("hint", "", VALUE, "", "bar", "SBATCH_HINT SALLOC_HINT SLURM_HINT", NO, LAYOUT),
+    ("hint", "", VALUE, "", "bar", "SBATCH_HINT SALLOC_HINT SLURM_HINT", WARN, THREADS),
     ("hold", "H", FLAG, "", "bar", "", YES, "test_sbatch_options:test_when_a_job_may_start"),
     ("ignore-pbs", "", FLAG, "", "b", "SBATCH_IGNORE_PBS", WARN, "#PBS and #BSUB lines are always ignored"),
     ("ignore-signals", "", VALUE, "", "r", "", NO, "srun forwards every signal it can"),
@@ -213,7 +214,7 @@ OPTIONS = (
     ("nodelist", "w", VALUE, "", "bar", "", YES, "test_sbatch_options:test_nodes_can_be_chosen"),
     ("nodes", "N", VALUE, "", "bar", "SLURM_NNODES SLURM_JOB_NUM_NODES", YES, "test_sbatch_options:test_sizes"),
     ("ntasks", "n", VALUE, "", "bar", "SLURM_NTASKS", YES, "test_sbatch_options:test_sizes"),
-    ("ntasks-per-core", "", VALUE, "", "bar", "SLURM_NTASKS_PER_CORE", NO, LAYOUT),
+    ("ntasks-per-core", "", VALUE, "", "bar", "SLURM_NTASKS_PER_CORE", WARN, THREADS),
     ("ntasks-per-gpu", "", VALUE, "", "bar", "SLURM_NTASKS_PER_GPU", YES, "test_request_options:test_sizes_that_follow_the_gpus"),
     ("ntasks-per-node", "", VALUE, "ntasks_per_node", "bar", "SLURM_NTASKS_PER_NODE", YES, "test_sbatch_options:test_sizes"),
     ("tasks-per-node", "", VALUE, "ntasks_per_node", "bar", "", YES, "test_sbatch_options:test_sizes"),
@@ -307,7 +308,7 @@ OPTIONS = (
     ("test-only", "", FLAG, "", "r", "", NO, "use sbatch --test-only"),
     ("thread-spec", "", VALUE, "", "bar", "SBATCH_THREAD_SPEC SALLOC_THREAD_SPEC SLURM_THREAD_SPEC", NO, LAYOUT),
     ("threads", "T", VALUE, "", "r", "SLURM_THREADS", WARN, "the launch has no threads to tune"),
-    ("threads-per-core", "", VALUE, "", "bar", "SBATCH_THREADS_PER_CORE SALLOC_THREADS_PER_CORE SLURM_THREADS_PER_CORE", NO, LAYOUT),
+    ("threads-per-core", "", VALUE, "", "bar", "SBATCH_THREADS_PER_CORE SALLOC_THREADS_PER_CORE SLURM_THREADS_PER_CORE", WARN, THREADS),
     ("time", "t", VALUE, "", "bar", "SBATCH_TIMELIMIT SALLOC_TIMELIMIT SLURM_TIMELIMIT", YES, "test_sbatch_options:test_sizes"),
     ("time-min", "", VALUE, "", "bar", "", YES, "test_request_options:test_limits_that_the_planner_may_lower"),
     ("tmp", "", VALUE, "", "bar", "", NO, NODE_FILTER),

@@ -9,7 +9,6 @@ FLAG, VALUE, MAYBE = 0, 1, 2
 YES, WARN, NO = "supported", "warned", "refused"
 FEDERATION = "there are no federations yet"
 ONE_CLUSTER = "there is only the local cluster"
-NO_LICENSES = "licences are not counted yet"
 LATER = "not in this version"
 SAYS_ALL = "there is nothing more to say"
 
@@ -30,7 +29,7 @@ SQUEUE = (
     ("job", "j", MAYBE, "jobs", "*", "", YES, "test_squeue:test_filters_and_order"),
     ("jobs", "", MAYBE, "jobs", "*", "", YES, "test_squeue:test_filters_and_order"),
     ("json", "", MAYBE, "", "*", "", YES, "test_views:test_one_running_job_in_every_view"),
-    ("licenses", "L", VALUE, "", "*", "SQUEUE_LICENSES", NO, NO_LICENSES),
+    ("licenses", "L", VALUE, "", "*", "SQUEUE_LICENSES", YES, "test_squeue:test_filters_and_order"),
     ("local", "", FLAG, "", "*", "SQUEUE_LOCAL", WARN, ONE_CLUSTER),
     ("long", "l", FLAG, "", "*", "", YES, "test_golden:test_output"),
     ("me", "", FLAG, "", "*", "", YES, "test_squeue:test_me_and_notme"),

@@ -309,7 +309,11 @@ def partition_lines(state: State, partition: Partition) -> Lines:
     default = format_duration(partition.default_time_s) if partition.default_time_s else "NONE"
     limit = format_duration(partition.max_time_s) if partition.max_time_s else "UNLIMITED"
     memory = f"DefMemPerCPU={partition.def_mem_per_cpu_mib}" if partition.def_mem_per_cpu_mib else "DefMemPerNode=UNLIMITED"
+    if partition.def_mem_per_node_mib:
+        memory = f"DefMemPerNode={partition.def_mem_per_node_mib}"
     most = f"MaxMemPerCPU={partition.max_mem_per_cpu_mib}" if partition.max_mem_per_cpu_mib else "MaxMemPerNode=UNLIMITED"
+    if partition.max_mem_per_node_mib:
+        most = f"MaxMemPerNode={partition.max_mem_per_node_mib}"
     return [
         f"PartitionName={partition.name}",
         f"AllowGroups={','.join(partition.allow_groups) or 'ALL'} AllowAccounts={','.join(partition.allow_accounts) or 'ALL'} AllowQos=ALL",

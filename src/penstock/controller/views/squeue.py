@@ -46,6 +46,7 @@ class QueueRequest(msgspec.Struct, frozen=True, kw_only=True):
     accounts: list[str] = []
     qos: list[str] = []
     reservations: list[str] = []
+    licenses: list[str] = []
     nodes: str = ""
     steps: bool = False
     step_ids: list[str] = []
@@ -144,6 +145,9 @@ def _tests(state: State, request: QueueRequest) -> Iterator[Callable[[Job], bool
     if request.reservations:
         reservations = set(request.reservations)
         yield lambda job: job.spec.reservation in reservations
+    if request.licenses:
+        licenses = set(request.licenses)
+        yield lambda job: any(name in licenses for name, _ in job.spec.request.licenses)
     if request.start:
         yield lambda job: job.state == PENDING
     if request.nodes:
