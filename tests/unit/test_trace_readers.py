@@ -16,6 +16,14 @@ HELIOS = "job_id,arrival_s,service_sec,gpu_count\n9#0,5.0,172800.0,32\n9#1,6.5,1
 VENUS = "# a comment\njob_id,user,tenant,submit_time,num_chips,num_nodes,duration_s,final_status\nj1,ann,vc,2500000,8,1,3.6,Pass\n"
 PHILLY = "timestamp,duration,num_gpus,gpu_time,cluster\n1970-01-02 00:00:01,66.0,2,66.0,vcB\n1970-01-01 00:00:10,5.0,1,5.0,vcA\n"
 
+SACCT = """User|JobID|Submit|ElapsedRaw|TimelimitRaw|AllocCPUS|AllocTRES
+ann|8|2026-11-22T10:00:05|3600|60|16|billing=16,cpu=16,gres/gpu=4,gres/gpu:a100=4,mem=64G,node=2
+ann|8.0|2026-11-22T10:00:05|3600||16|cpu=16
+bob|7|2026-11-22T10:00:01|30|UNLIMITED|1|cpu=1,mem=1G,node=1
+bob|9|2026-11-22T10:00:09|0|5|0|
+eve|10|Unknown|0|5|1|
+"""
+
 
 def read(tmp_path, name: str, text: str, **what) -> list[TraceJob]:
     path = tmp_path / name
@@ -36,6 +44,14 @@ def test_tables_are_known_by_their_first_line(tmp_path):
 
 def test_a_table_out_of_order_is_read_in_order_of_submission(tmp_path):
     assert [job.submit_s for job in read(tmp_path, "p.csv", PHILLY)] == [10, 86_401]
+
+
+def test_our_own_accounting_is_a_log(tmp_path):
+    first_s = 1_795_341_601
+    assert read(tmp_path, "jobs.txt", SACCT) == [
+        TraceJob("7", first_s, 30, 0, 1, 0, "bob"),
+        TraceJob("8", first_s + 4, 3_600, 3_600, 16, 4, "ann"),
+    ]
 
 
 def test_jobs_of_one_second_keep_the_order_of_the_log():
@@ -78,6 +94,8 @@ def test_the_length_of_a_log_is_known_once_it_is_read(tmp_path):
         ("x.csv", HELIOS.replace("32", "many"), "row 2: .*many"),
         ("x.csv", HELIOS.replace(",gpu_count", ",gpus"), "no column gpu_count"),
         ("x.swf.gz", "", "x.swf.gz"),
+        ("j.txt", "JobID|User\n1|ann\n", "no column Submit, ElapsedRaw"),
+        ("j.txt", SACCT.replace("10:00:01", "soon"), r"j.txt:4: "),
     ],
 )
 def test_what_is_wrong_with_a_log_is_named(tmp_path, name, text, named):
@@ -91,7 +109,7 @@ def test_a_missing_log_and_an_unknown_format_are_refused(tmp_path):
     with pytest.raises(TraceError, match="No such file"), open_trace(str(tmp_path / "none.swf")):
         pass
     (tmp_path / "a.swf").write_text(SWF)
-    with pytest.raises(TraceError, match="swf, helios, venus, philly"), open_trace(str(tmp_path / "a.swf"), "pbs"):
+    with pytest.raises(TraceError, match="swf, helios, venus, philly, sacct"), open_trace(str(tmp_path / "a.swf"), "pbs"):
         pass
 
 

@@ -13,19 +13,20 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO, TextIO
 
+from penstock.sim.workload.accounting import read_sacct
 from penstock.sim.workload.job import TraceError, TraceJob
 from penstock.sim.workload.swf import read_swf
 from penstock.sim.workload.tables import read_helios, read_philly, read_venus
 
 Reader = Callable[[Iterable[str], str], Iterator[TraceJob]]
 
-FORMATS: dict[str, Reader] = {"swf": read_swf, "helios": read_helios, "venus": read_venus, "philly": read_philly}
+FORMATS: dict[str, Reader] = {"swf": read_swf, "helios": read_helios, "venus": read_venus, "philly": read_philly, "sacct": read_sacct}
 HEADS = {"helios": "job_id,arrival_s,", "venus": "job_id,user,tenant,", "philly": "timestamp,duration,"}
 """How the first line of a table begins, by which its format is known."""
 HEAD_LINES = 64
 """Lines of comments that may come before it."""
 REORDERED_FEW = 1_024
-REORDERED = {"philly": 1 << 17}
+REORDERED = {"philly": 1 << 17, "sacct": 1 << 17}
 """Jobs that are held back so that a log which is not quite in order of submission is read in order; one that is further out of order is an
 error (sort such a log first)."""
 
@@ -93,6 +94,8 @@ def _recognise(path: str, head: list[str]) -> str:
     if path.removesuffix(".gz").endswith(".swf"):
         return "swf"
     first = next((line for line in head if not line.startswith("#")), "")
+    if "JobID" in first.rstrip("\n").split("|"):
+        return "sacct"
     for form, begin in HEADS.items():
         if first.startswith(begin):
             return form
