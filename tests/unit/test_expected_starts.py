@@ -52,6 +52,19 @@ def test_a_change_is_foreseen_anew():
     assert starts(cluster, reading, start=True) == {"2": (1, "n0"), "4": (2, "n0"), "5": (3, "n0")}
 
 
+def test_a_forecast_that_took_long_rests(monkeypatch):
+    cluster, reading = queue_of_four()
+    clock_ns = iter(range(0, 10**13, 60_000_000))  # each look at the clock comes 60 ms later
+    monkeypatch.setattr("penstock.controller.reading.perf_counter_ns", lambda: next(clock_ns))
+    first = starts(cluster, reading, start=True)
+    new = cluster.submit(ntasks=4, time_limit_s=3600)
+    cluster.plan()
+    assert starts(cluster, reading, start=True) == first
+    for _ in range(200):
+        next(clock_ns)
+    assert starts(cluster, reading, start=True) == {**first, str(new): (5, "n0")}
+
+
 def test_nothing_is_computed_again_while_nothing_changes(monkeypatch):
     cluster, reading = queue_of_four()
     first = starts(cluster, reading, start=True)

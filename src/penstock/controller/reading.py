@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from penstock.controller.clients import Client
 
 Fields = dict[str, Any]
+CHEAP_FORECAST_NS = 50_000_000
+FORECAST_REST = 9
+"""A forecast that took longer is not made again before so many times its own length, so that forecasts take at most a tenth of the
+processor, however often squeue --start is called; meanwhile the last one is shown."""
 
 
 class OneScript(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,6 +53,7 @@ class Reading:
         self._reactor = reactor
         self._store = store
         self._accounts = StoreAccounts(store)
+        self._foresee_again_ns = 0
         self._own: dict[str, Callable[[Client, Fields], Iterator[bytes]]] = {
             "sacct": self._sacct,
             "json_sacct": self._json_sacct,
@@ -144,17 +149,23 @@ class Reading:
     def _foresee(self) -> Iterator[bytes]:
         """Brings the expected starts up to date, in slices, before a view that shows them (squeue --start)."""
         reactor = self._reactor
-        if reactor.notes.foreseen:
+        if reactor.notes.foreseen or perf_counter_ns() < self._foresee_again_ns:
             return
         view = reactor.indexes.columns.view(reactor.state.seq, reactor.indexes.clock_ms // 1000)
         work = forecast(view, reactor.notes.plan.reservations, budget=reactor.budget)
+        spent_ns = 0
         while True:
+            begun_ns = perf_counter_ns()
             try:
                 next(work)
             except StopIteration as done:
                 reactor.notes.foresee(done.value)
-                return
+                break
+            finally:
+                spent_ns += perf_counter_ns() - begun_ns
             yield PAUSE
+        if spent_ns > CHEAP_FORECAST_NS:
+            self._foresee_again_ns = perf_counter_ns() + FORECAST_REST * spent_ns
 
     def _ping(self, client: Client, fields: Fields) -> Iterator[bytes]:
         yield f"Slurmctld(primary) at {socket.gethostname().partition('.')[0]} is UP\n".encode()
