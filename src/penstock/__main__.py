@@ -24,10 +24,6 @@ def main(argv: list[str] | None = None) -> int:
         from penstock.agent.launcher import main as launcher
 
         return launcher(argv[1:])
-    if argv[:2] == ["sim", "replay"]:
-        from penstock.sim.replay import main as replay
-
-        return replay(argv[2:])
     if argv[:1] == ["sim"]:
         from penstock.sim.command import main as sim
 

@@ -31,6 +31,10 @@ BAR_WIDTH = 30
 
 
 def main(argv: list[str]) -> int:
+    if argv[:1] == ["replay"]:
+        from penstock.sim.replay import main as replay
+
+        return replay(argv[1:])
     options = _parser().parse_args(argv)
     if options.verb == "policies":
         for policy in POLICIES.values():
