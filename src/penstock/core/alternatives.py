@@ -76,8 +76,9 @@ def _windows(nodes: Nodes, room: Int64, site: Site) -> Iterator[Window]:
     able = (fit >= demand.least_tasks) & site.mask
     sums = sums_needed(nodes, demand, np.where(able, fit, 0), room)
     tries = 0
+    wanted = MAX_WINDOWS if site.groups else 1
     for least in range(site.nodes_min, min(site.nodes_most, longest_run(able)) + 1):
-        for window in neighbours(able, sums, least, site.nodes_most, site.required, demand.spreads):
+        for window in neighbours(able, sums, least, site.nodes_most, site.required, demand.spreads, wanted):
             yield window
             tries += 1
             if not site.groups or tries >= MAX_WINDOWS:

@@ -36,10 +36,12 @@ def longest_run(able: Bool) -> int:
     return int((ends - begins).max(initial=0))
 
 
-def neighbours(able: Bool, needs: Sequence[tuple[Int64, int]], least: int, most: int, required: Int64, spread: bool) -> list[Window]:
-    """Windows of neighbours that are all able, with ``least`` to ``most`` nodes, the required ones among them, and each need's sum
-    (amounts on each node, sum asked) met: one for each begin, its shortest (with ``spread`` its longest). The best come first: fewest
-    nodes (with ``spread`` most), then the shortest run to cut it from, so that long runs stay whole, then node order."""
+def neighbours(
+    able: Bool, needs: Sequence[tuple[Int64, int]], least: int, most: int, required: Int64, spread: bool, wanted: int = 1
+) -> list[Window]:
+    """The ``wanted`` best windows of neighbours that are all able, with ``least`` to ``most`` nodes, the required ones among them, and each
+    need's sum (amounts on each node, sum asked) met: one for each begin, its shortest (with ``spread`` its longest). The best come first:
+    fewest nodes (with ``spread`` most), then the shortest run to cut it from, so that long runs stay whole, then node order."""
     count = len(able)
     begins, ends = runs(able)
     if not len(begins):
@@ -61,7 +63,7 @@ def neighbours(able: Bool, needs: Sequence[tuple[Int64, int]], least: int, most:
     at = np.flatnonzero(fits)
     length = (ends - begins)[of_run]
     at = at[np.lexsort((first[at], length[at], -size[at] if spread else size[at]))]
-    return [Window(int(first[index]), int(size[index])) for index in at]
+    return [Window(int(first[index]), int(size[index])) for index in at[:wanted]]
 
 
 def cover(candidates: Int64, members: Sequence[Bool], counts: Sequence[int]) -> Int64 | None:
@@ -80,18 +82,19 @@ def _fill_slots(candidates: Int64, members: Sequence[Bool], counts: Sequence[int
     """Nodes that get slots, in order of preference. A node's kind is the set of its groups, as bits."""
     kinds = sum((member[candidates].astype(np.int64) << group for group, member in enumerate(members)), np.zeros(len(candidates), np.int64))
     held: list[dict[int, int]] = [{} for _ in counts]
-    hopeless: dict[int, None] = {0: None}
     taken: list[int] = []
     wanted = sum(counts)
-    for node, kind in zip(candidates.tolist(), kinds.tolist(), strict=True):
-        if len(taken) == wanted:
-            break
-        if kind in hopeless:
-            continue
-        if _augment(kind, held, counts):
-            taken.append(node)
-        else:
-            hopeless[kind] = None
+    left = np.flatnonzero(kinds)
+    while len(taken) < wanted and len(left):
+        part = left[: wanted - len(taken)]
+        left = left[len(part) :]
+        for at in part.tolist():
+            kind = int(kinds[at])
+            if not _augment(kind, held, counts):
+                rest = np.concatenate((part[part > at], left))
+                left = rest[kinds[rest] != kind]  # what found no slot for one of a kind finds none for any later one
+                break
+            taken.append(int(candidates[at]))
     return taken
 
 
