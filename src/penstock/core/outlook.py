@@ -1,7 +1,7 @@
 """When jobs could start: one that is not in the queue (``outlook``), and all that wait (``forecast``).
 
-``outlook`` is the answer of ``sbatch --test-only``: as Slurm's, it looks at running jobs and their time limits and not at those that
-wait: it is when the job could start if it were first.
+``outlook`` is the answer of ``sbatch --test-only``: when the job could start if it were first. It looks at running jobs and their time
+limits and not at those that wait, whereas a real Slurm 22.05 answers behind the waiting jobs (measured); the forecast does that.
 
 ``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start come first and keep them; behind them
 every other waiting job gets, in the order of the queue, the earliest start that delays none before it (conservative backfill in the
