@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_STRANGERS = 64
 BACKLOG = 1024
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 
 
 class _Stream:

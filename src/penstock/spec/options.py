@@ -200,11 +200,12 @@ def merge(
     for entry, value in script:
         _set(options, entry, value, FROM_SCRIPT)
     prefixes = PREFIXES.get(program, ())
-    if prefixes and any(name.startswith(prefixes) for name in environment):
+    given = {name: value for name, value in environment.items() if name.startswith(prefixes)} if prefixes else {}
+    if given:
         for entry in known:
             for name in entry[ENVIRONMENT].split():
-                if name in environment and name.startswith(prefixes):
-                    _set_from_environment(options, entry, name, environment[name], program)
+                if name in given:
+                    _set_from_environment(options, entry, name, given[name], program)
     for entry, value in command_line:
         _set(options, entry, value, FROM_COMMAND_LINE)
     for group in EXCLUSIVE_GROUPS:

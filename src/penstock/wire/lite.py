@@ -171,7 +171,7 @@ class Connection:
             pieces = [buffer]
             have = len(buffer)
             while have < count:
-                piece = self._socket.recv(1 << 18)
+                piece = self._socket.recv(1 << 16)
                 if not piece:
                     raise ConnectionError("the controller closed the connection")
                 pieces.append(piece)

@@ -40,7 +40,7 @@ from penstock.wire.messages import AckEnded, Assign, Deframer, Started, frame
 
 RETRY_MS = 250
 ALONE_MS = 5_000
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
 MAX_OUT_BYTES = 64 * 1024 * 1024
 """Bytes for an agent that does not read; over it the connection is dropped, and Announce repeats what matters."""
 

@@ -29,7 +29,7 @@ STALL_S = 300.0
 """A connected client that takes nothing, although something waits for it."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
 
 
 class ClientLink:
