@@ -84,6 +84,10 @@ def submit(reactor: Reactor, number: int, **more: object) -> None:
         "time_limit_s": 600 * (1 + number % 144),
         "work_dir": f"/home/user{number % 50}/runs/{number}",
         "std_out": f"/home/user{number % 50}/runs/{number}/slurm-%j.out",
+        "alloc_node": "login1",
+        "alloc_sid": 1_000 + number,
+        "umask": 0o022,
+        "rlimits": ("NOFILE=1024", "NPROC=4096", "STACK=8388608", "CORE=0", "MEMLOCK=unlimited", "AS=unlimited"),
         "command": f"/home/user{number % 50}/runs/{number}/job.sh",
         "submit_line": f"sbatch --gpus-per-node={1 + number % 8} /home/user{number % 50}/runs/{number}/job.sh",
     }

@@ -97,6 +97,7 @@ def test_columns_equal_a_rebuild_after_any_changes(seed):
                     columns.start_running(number, NOW_S + 20, start.shares, start.licenses)
         if random.random() < 0.5:
             assert canonical(columns.view(step, NOW_S)) == canonical(shuffled(random, world).view(step, NOW_S))
+            assert {record.job_id: record for record in columns.pending_records()} == world.pending
     rebuilt = shuffled(random, world)
     one, other = plan_now(columns.view(1, NOW_S)), plan_now(rebuilt.view(1, NOW_S))
     assert (one.starts, one.reservations, one.waiting_job_id.tolist()) == (other.starts, other.reservations, other.waiting_job_id.tolist())

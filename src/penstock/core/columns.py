@@ -104,6 +104,14 @@ class Columns:
     def upsert_pending(self, record: PendingRecord) -> None:
         self._waiting.upsert(record)
 
+    def pending_record(self, job_id: int) -> PendingRecord | None:
+        """What was told of the job last; None: it is not pending."""
+        return self._waiting.record(job_id)
+
+    def pending_records(self) -> list[PendingRecord]:
+        """All of them, in no particular order."""
+        return self._waiting.records()
+
     def remove_pending(self, job_id: int) -> None:
         self._waiting.remove(job_id)
 

@@ -31,6 +31,11 @@ def rank(tier: int, priority: int) -> int:
     return (TIER_LIMIT - 1 - tier) * PRIORITY_LIMIT + (PRIORITY_LIMIT - 1 - priority)
 
 
+def priority_of(key: int) -> int:
+    """The priority in a rank."""
+    return PRIORITY_LIMIT - 1 - key % PRIORITY_LIMIT
+
+
 class Run(NamedTuple):
     """Rows of one shape and one time limit that come next in the queue: the rows before any other's first."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from penstock.core.priority import rank
+from penstock.core.priority import priority_of, rank
 from penstock.core.records import PartitionRecord, PendingRecord
 from penstock.core.view import Bool, Int64, Pending, Shape
 
@@ -19,6 +19,8 @@ MERGE_ONE_BY_ONE = 64
 """New records up to this number are put in their places by search; more are sorted together with the rest."""
 JOB, RANK, ORDER, SHAPE, LIMIT_S, COUNT, STARTABLE, USER = range(8)
 """Rows of the slot matrix."""
+ALL = -1
+"""As STARTABLE: as many as there are."""
 
 
 class Waiting:
@@ -26,11 +28,12 @@ class Waiting:
 
     def __init__(self, partitions: Mapping[str, PartitionRecord]) -> None:
         self._partitions = partitions
-        self._records: dict[int, PendingRecord] = {}
         self._slot_of: dict[int, int] = {}
         self._slots: Int64 = np.zeros((USER + 1, FIRST_SLOTS), np.int64)
         self._alive: Bool = np.zeros(FIRST_SLOTS, np.bool_)
-        self._unused = list(range(FIRST_SLOTS - 1, -1, -1))
+        self._unused: list[int] = []
+        """Slots that were in use; from ``_fresh`` on none ever was."""
+        self._fresh = 0
         self._holes: list[int] = []
         self._order: Int64 = np.empty(0, np.int64)
         self._tail: list[int] = []
@@ -42,11 +45,11 @@ class Waiting:
         self._shape_table: tuple[Shape | None, ...] | None = None
 
     def upsert(self, record: PendingRecord) -> None:
-        old = self._records.get(record.job_id)
+        old = self.record(record.job_id)
         if old is not None and (old.priority, old.order, old.partitions) != (record.priority, record.order, record.partitions):
             self.remove(record.job_id)
             old = None
-        startable = record.count if record.startable is None else record.startable
+        startable = ALL if record.startable is None else record.startable
         shape = self._enter(Shape(record.request, record.partitions, record.time_min_s, record.deadline_s))
         if old is not None:
             slot = self._slot_of[record.job_id]
@@ -54,20 +57,18 @@ class Waiting:
             self._slots[SHAPE:, slot] = (shape, record.time_limit_s, record.count, startable, record.user)
         else:
             slot = self._new_slot()
-            key = self._rank(record)
+            key = self._rank(record.partitions, record.priority)
             limits = (record.time_limit_s, record.count, startable, record.user)
             self._slots[:, slot] = (record.job_id, key, record.order, shape, *limits)
             self._alive[slot] = True
             self._slot_of[record.job_id] = slot
             self._tail.append(slot)
-        self._records[record.job_id] = record
         self._pending = None
 
     def remove(self, job_id: int) -> None:
-        if job_id not in self._records:
+        slot = self._slot_of.pop(job_id, None)
+        if slot is None:
             raise ValueError(f"job {job_id} is not among the pending records")
-        del self._records[job_id]
-        slot = self._slot_of.pop(job_id)
         self._leave(int(self._slots[SHAPE, slot]))
         self._alive[slot] = False
         self._holes.append(slot)
@@ -75,11 +76,26 @@ class Waiting:
 
     def retier(self) -> None:
         """Tiers of partitions have changed: every rank is computed again."""
-        for job_id, slot in self._slot_of.items():
-            self._slots[RANK, slot] = self._rank(self._records[job_id])
+        for slot in self._slot_of.values():
+            shape = self._shape(int(self._slots[SHAPE, slot]))
+            self._slots[RANK, slot] = self._rank(shape.partitions, priority_of(int(self._slots[RANK, slot])))
         self._order = np.empty(0, np.int64)
         self._tail = list(self._slot_of.values())
         self._pending = None
+
+    def record(self, job_id: int) -> PendingRecord | None:
+        """What was told last: made from the columns, so that 100,000 records are not kept beside them."""
+        slot = self._slot_of.get(job_id)
+        if slot is None:
+            return None
+        _, key, order, number, limit_s, count, startable, user = self._slots[:, slot].tolist()
+        shape = self._shape(number)
+        asked = (limit_s, count, None if startable == ALL else startable, shape.time_min_s, shape.deadline_s, user)
+        return PendingRecord(job_id, shape.request, shape.partitions, priority_of(key), order, *asked)
+
+    def records(self) -> list[PendingRecord]:
+        """In no particular order."""
+        return [record for record in map(self.record, self._slot_of) if record is not None]
 
     @property
     def count(self) -> int:
@@ -90,8 +106,8 @@ class Waiting:
         if self._pending is None:
             self._settle()
             rows = (JOB, SHAPE, LIMIT_S, COUNT, STARTABLE, USER)
-            job_id, shape, *others = (self._slots[row, self._order] for row in rows)
-            columns = (job_id, shape.astype(np.int32), *others)
+            job_id, shape, limit_s, count, startable, user = (self._slots[row, self._order] for row in rows)
+            columns = (job_id, shape.astype(np.int32), limit_s, count, np.where(startable == ALL, count, startable), user)
             for column in columns:
                 column.setflags(write=False)
             self._pending = Pending(*columns)
@@ -102,9 +118,15 @@ class Waiting:
             self._shape_table = tuple(self._shapes)
         return self._shape_table
 
-    def _rank(self, record: PendingRecord) -> int:
-        known = [self._partitions[name].priority_tier for name in record.partitions if name in self._partitions]
-        return rank(max(known, default=0), record.priority)
+    def _rank(self, partitions: tuple[str, ...], priority: int) -> int:
+        known = [self._partitions[name].priority_tier for name in partitions if name in self._partitions]
+        return rank(max(known, default=0), priority)
+
+    def _shape(self, number: int) -> Shape:
+        shape = self._shapes[number]
+        if shape is None:
+            raise ValueError(f"a pending record refers to shape {number}, which is not in use")
+        return shape
 
     def _settle(self) -> None:
         """Squeeze out the holes, merge the tail."""
@@ -139,12 +161,14 @@ class Waiting:
         return low
 
     def _new_slot(self) -> int:
-        if not self._unused:
-            size = self._slots.shape[1]
+        if self._unused:
+            return self._unused.pop()
+        slot = self._fresh
+        self._fresh += 1
+        if slot == self._slots.shape[1]:
             self._slots = np.concatenate((self._slots, np.zeros_like(self._slots)), axis=1)
             self._alive = np.concatenate((self._alive, np.zeros_like(self._alive)))
-            self._unused = list(range(2 * size - 1, size - 1, -1))
-        return self._unused.pop()
+        return slot
 
     def _enter(self, shape: Shape) -> int:
         number = self._shape_of.get(shape)

@@ -105,7 +105,7 @@ def due_ms(indexes: Indexes, job: Job) -> int:
 def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int:
     """OPEN, MET or NEVER for one condition. A parent that has left memory counts as ended."""
     if condition.kind == "singleton":
-        others = indexes.same_name.get((job.spec.uid, job.spec.name), {})
+        others = indexes.same_name.get((job.spec.uid, job.spec.name))
         earlier = [i for i in others if i < job.id and not (job.array_job_id and state.jobs[i].array_job_id == job.array_job_id)]
         return OPEN if earlier else MET
     verdicts = []

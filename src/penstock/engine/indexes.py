@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,7 +20,8 @@ from penstock.core.view import Batch
 from penstock.engine.apply import Changes
 from penstock.engine.cpus import mask_of
 from penstock.engine.deadlines import Deadlines
-from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State
+from penstock.engine.same_name import SameName
+from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State, share_parts
 from penstock.engine.topology import switches_until_ms, topology_of, topology_records
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
@@ -31,6 +32,8 @@ K = TypeVar("K", int, tuple[int, str])
 
 SPECS_MAX = 4_096
 """Specs that are remembered for sharing."""
+PARTS_MAX = 16_384
+"""Parts of specs that are."""
 FOREVER_S = 1 << 40
 """The end of a job without a time limit, in the planner's seconds: far beyond any window."""
 
@@ -55,10 +58,10 @@ class Indexes:
     __slots__ = (
         "_array_of",
         "_columns_node",
-        "_columns_pending",
         "_columns_running",
         "_extra",
         "_held_by",
+        "_parts",
         "_seen_parents",
         "_specs",
         "_throttled",
@@ -102,7 +105,7 @@ class Indexes:
         """Array id -> its rows that ended other than COMPLETED."""
         self.singletons: dict[tuple[int, str], dict[int, None]] = {}
         """(uid, name) -> jobs that wait as singletons."""
-        self.same_name: dict[tuple[int, str], dict[int, None]] = {}
+        self.same_name = SameName()
         """(uid, name) -> jobs that have not finished: singleton."""
         self.node_jobs: dict[str, dict[int, None]] = {}
         self.gpu_holder: dict[str, int] = {}
@@ -120,13 +123,13 @@ class Indexes:
         self.feasible: dict[tuple[str, Request], Reason | None] = {}
         """What `never_fits` said of (partition, request); empty again when nodes or partitions change."""
         self._specs: dict[JobSpec, JobSpec] = {}
+        self._parts: dict[Hashable, Hashable] = {}
         self._extra: dict[int, int] = {}
         """Array row -> pending elements beyond the first."""
         self._throttled: dict[int, dict[int, None]] = {}
         """Array id -> its rows in the planner's queue that are under a %limit."""
         self._seen_parents: dict[int, tuple[int, ...]] = {}
         self._array_of: dict[int, int] = {}
-        self._columns_pending: dict[int, PendingRecord] = {}
         self._columns_running: dict[int, tuple[int, tuple[Share, ...], tuple[tuple[str, int], ...]]] = {}
         self._columns_node: dict[str, NodeRecord] = {}
         self._held_by: dict[int, tuple[NodeAlloc, ...]] = {}
@@ -210,15 +213,11 @@ class Indexes:
     def _membership(self, job: Job) -> None:
         key = (job.spec.uid, job.spec.name)
         if job.finished:
-            if self.same_name.get(key, {}).pop(job.id, 0) is None:
+            if self.same_name.discard(key, job.id):
                 self.job_count -= 1 + self._extra.pop(job.id, 0)
                 self.finished.append((job.end_ms, job.id))
-                if not self.same_name[key]:
-                    del self.same_name[key]
         else:
-            named = self.same_name.setdefault(key, {})
-            if job.id not in named:
-                named[job.id] = None
+            if self.same_name.add(key, job.id):
                 self.job_count += 1
             extra = count(job.pending_tasks) - 1 if job.pending_tasks else 0
             if extra != self._extra.get(job.id, 0):
@@ -288,7 +287,7 @@ class Indexes:
 
     def _queue(self, job: Job, record: PendingRecord | None) -> None:
         """Make the planner's record of a job this one; rows under a %limit are kept in sight, as what starts or ends beside them counts."""
-        before = self._columns_pending.get(job.id)
+        before = self.columns.pending_record(job.id)
         if record == before:
             return
         if record is not None and record.startable is not None:
@@ -299,10 +298,8 @@ class Indexes:
             if not throttled:
                 del self._throttled[job.array_job_id]
         if record is None:
-            del self._columns_pending[job.id]
             self.columns.remove_pending(job.id)
         else:
-            self._columns_pending[job.id] = record
             self.columns.upsert_pending(record)
 
     def _pending_record(self, job: Job) -> PendingRecord:
@@ -370,7 +367,13 @@ class Indexes:
         """An equal spec that a recent job has, else this one: 100,000 jobs submitted alike keep one."""
         if len(self._specs) >= SPECS_MAX:
             self._specs.clear()
-        return self._specs.setdefault(spec, spec)
+        known = self._specs.get(spec)
+        if known is None:
+            if len(self._parts) >= PARTS_MAX:
+                self._parts.clear()
+            share_parts(spec, self._parts)
+            known = self._specs[spec] = spec
+        return known
 
     def became_eligible(self, now_ms: int) -> list[int]:
         """Jobs whose begin time, or the end of their wait for few switches, has come since the last call; the planner's columns follow."""
@@ -400,12 +403,12 @@ class Indexes:
             "open": {k: sorted(v) for k, v in self.open_rows.items()},
             "bad": {k: sorted(v) for k, v in self.bad_rows.items()},
             "singletons": {k: sorted(v) for k, v in self.singletons.items()},
-            "names": {k: sorted(v) for k, v in self.same_name.items() if v},
+            "names": {key: sorted(self.same_name.get(key)) for key in self.same_name},
             "nodes": {k: sorted(v) for k, v in self.node_jobs.items() if v},
             "gpus": dict(sorted(self.gpu_holder.items())),
             "cpus": {k: v for k, v in sorted(self.cpus_held.items()) if v},
             "steps": {k: sorted(v) for k, v in self.steps_of.items()},
-            "pending": dict(sorted(self._columns_pending.items())),
+            "pending": {record.job_id: record for record in sorted(self.columns.pending_records(), key=lambda record: record.job_id)},
             "throttled": {k: sorted(v) for k, v in self._throttled.items()},
         }
 

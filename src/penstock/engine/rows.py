@@ -9,11 +9,13 @@ feed they obey the law load(rows) == replay(feed) == live.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import msgspec
 
 from penstock.engine.apply import Changes, apply
 from penstock.engine.events import decode as decode_event
-from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, JobSpec, Node, Signal, State, Step
+from penstock.engine.state import STATE_NAMES, ClusterConfig, Counters, Job, JobSpec, Node, Signal, State, Step, share_parts
 from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, StoreFailed, StoreNewer, run_key, step_key
 
 ROWS_VERSION = 1
@@ -129,9 +131,15 @@ def _decoded(loaded: Loaded) -> State:
         node = _decode_node(row)
         state.nodes[node.name] = node
     specs: dict[JobSpec, JobSpec] = {}
+    parts: dict[Hashable, Hashable] = {}
     for _, row in loaded.rows("job"):
         job = decode_job(row)
-        job.spec = specs.setdefault(job.spec, job.spec)
+        known = specs.get(job.spec)
+        if known is None:
+            share_parts(job.spec, parts)
+            specs[job.spec] = job.spec
+        else:
+            job.spec = known
         state.jobs[job.id] = job
     for _, row in loaded.rows("step"):
         step = decode_step(row)

@@ -129,7 +129,7 @@ def _dependency(state: State, indexes: Indexes, job: Job, named: Named) -> str:
     told: list[str] = []
     for condition in waits_for.conditions[:PARENTS_MAX]:
         if not condition.targets:
-            rivals = [other for other in indexes.same_name.get((job.spec.uid, job.spec.name), ()) if other != job.id]
+            rivals = [other for other in indexes.same_name.get((job.spec.uid, job.spec.name)) if other != job.id]
             names = [named(other)[0] for other in rivals[:PARENTS_MAX]]
             told.append(f"singleton: the end of {', '.join(names)}" + (" and others" if len(rivals) > PARENTS_MAX else ""))
         told += [f"{condition.kind} of {target} ({_state_of(state, indexes, target.job_id)})" for target in condition.targets]

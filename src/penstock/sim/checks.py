@@ -260,7 +260,7 @@ class Checks:
             parents: dict[int, None] = {}
             for condition in parse(job.dependency).conditions:
                 if condition.kind == "singleton":
-                    names = indexes.same_name.get((job.spec.uid, job.spec.name), {})
+                    names = indexes.same_name.get((job.spec.uid, job.spec.name))
                     parents |= dict.fromkeys(other for other in names if other < job.id)
                 for parent in condition.parents():
                     rows = [row for row in state.jobs.values() if parent in (row.id, row.array_job_id)]
