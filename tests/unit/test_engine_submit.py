@@ -7,6 +7,7 @@ from engine_cluster import BEGIN_MS, ROOT, SCRIPT, EngineCluster, Refused
 
 from penstock.engine.state import ClusterConfig, Partition
 from penstock.spec import errors as err
+from penstock.spec import times
 
 
 def a_cluster(**parameters):
@@ -126,3 +127,14 @@ def test_test_only_says_when_and_where_and_queues_nothing():
     assert text.startswith("Job 1 to start at ")
     assert text.endswith(" a using 2 processors on nodes n0 in partition main")
     assert cluster.reactor.state.jobs == {}
+
+
+def test_test_only_is_behind_the_promised_starts_of_those_ahead():
+    cluster = EngineCluster(ClusterConfig(partitions=(Partition("main", default=True, default_time_s=600),)), n0=4)
+    cluster.submit(exclusive=True, time_limit_s=600)
+    cluster.submit(exclusive=True, time_limit_s=1200)
+    cluster.plan()
+    cluster.plan()
+    begins = [cluster.now_ms // 1000 + seconds for seconds in (600, 1800)]
+    assert times.format_time(begins[1]) in cluster.ask("test_only", exclusive=True)
+    assert times.format_time(begins[0]) in cluster.ask("test_only", exclusive=True, nice=-100, caller=ROOT)

@@ -176,12 +176,13 @@ def test_no_controller(monkeypatch, capfd, tmp_path):
 
 def test_test_only(run):
     sentence = "Job 43 to start at 2026-01-01T10:00:00 a using 8 processors on nodes n1 in partition gpu"
-    status, out, err, [request] = run("--test-only", "--wrap=true", answers=([frame("=", sentence)],))
+    status, out, err, [first, request] = run("--test-only", "--wrap=true", answers=([frame("=")], [frame("=", sentence)]))
+    assert first.fields == {"op": "foresee"}
     assert (status, out, err) == (0, "", f"sbatch: {sentence}\n")
     assert request.fields["op"] == "test_only"
     assert "id" not in request.fields
     answer = [frame("!", "2014\tRequested node configuration is not available")]
-    status, _, err, _ = run("--test-only", "-N9", "--wrap=true", answers=(answer,))
+    status, _, err, _ = run("--test-only", "-N9", "--wrap=true", answers=([frame("=")], answer))
     assert (status, err) == (1, "allocation failure: Requested node configuration is not available\n")
 
 

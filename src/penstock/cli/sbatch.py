@@ -186,6 +186,7 @@ def send(fields: dict[str, object], script: bytes, environment: dict[bytes, byte
 def test_only(fields: dict[str, object], script: bytes, environment: dict[bytes, bytes]) -> int:
     """Prints when and where the job would start; nothing is submitted."""
     try:
+        lite.request({"op": "foresee"})
         sentence = lite.request({"op": "test_only", **fields}, _sections(script, environment))
     except lite.Refused as error:
         for line in filter(None, error.detail.split("\n")):

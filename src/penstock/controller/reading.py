@@ -61,6 +61,7 @@ class Reading:
             "batch_script": self._batch_script,
             "status": self._status,
             "why": self._why,
+            "foresee": lambda client, fields: self._foresee(),
             "snapshot": self._snapshot,
             "sdiag": self._sdiag,
             "json_sdiag": self._json_sdiag,
@@ -147,7 +148,7 @@ class Reading:
             yield PAUSE
 
     def _foresee(self) -> Iterator[bytes]:
-        """Brings the expected starts up to date, in slices, before a view that shows them (squeue --start)."""
+        """Brings the expected starts up to date, in slices, for what tells them next (squeue --start, sbatch --test-only)."""
         reactor = self._reactor
         if reactor.notes.foreseen or perf_counter_ns() < self._foresee_again_ns:
             return

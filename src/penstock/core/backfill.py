@@ -27,6 +27,7 @@ import numpy as np
 
 from penstock.core.alternatives import place
 from penstock.core.feasible import BUSY, NEVER, blocker, unavailable
+from penstock.core.holdings import Layout
 from penstock.core.licenses import LicenseBook
 from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on
 from penstock.core.plan import Reason, Reservation
@@ -36,7 +37,7 @@ from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
 from penstock.core.sites import Site, locate
 from penstock.core.spans import Span, span_of
-from penstock.core.view import CPUS, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
+from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
 from penstock.core.weights import preference_of
 
 NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
@@ -296,6 +297,22 @@ class Backfill:
         name = site.partition.name
         self._reserved[name] = self._reserved.get(name, 0) + 1
         return Reservation(job_id, name, start_s, start_s + seconds, placement.shares(self._nodes), site.licenses)
+
+    def hold(self, expected: Reservation) -> None:
+        """Leave another job its start, which an earlier pass told. What has gone since (a node, a kind of device) is left out, and so is
+        a start that has passed: that job is about to start."""
+        nodes = self._nodes
+        layout = Layout(nodes.index_of, {pool: FIRST_POOL + row for row, pool in enumerate(nodes.pools)})
+        here = [share for share in expected.shares if share.node in layout.column_of]
+        known = [share for share in here if all(pool in layout.row_of for pool, _ in share.gres)]
+        if not known or expected.start_s <= self._view.now_s:
+            return
+        known.sort(key=lambda share: layout.column_of[share.node])
+        columns = np.array([layout.column_of[share.node] for share in known], np.int64)
+        tasks = np.array([share.ntasks for share in known], np.int64)
+        amount = np.array([layout.amounts(share) for share in known], np.int64).T
+        self.profile.reserve(Placement(columns, tasks, amount), expected.start_s, self._end_s(expected.end_s))
+        self.licenses.reserve(expected.licenses, expected.start_s, self._end_s(expected.end_s))
 
     def would(self, batch: Batch, job_id: int) -> Reservation | Reason:
         """Where and when (``start_s`` is now at the earliest) an element of this batch would start behind all that the pass has

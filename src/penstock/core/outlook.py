@@ -1,7 +1,7 @@
 """When jobs could start: one that is not in the queue (``outlook``), and all that wait (``forecast``).
 
-``outlook`` is the answer of ``sbatch --test-only``: when the job could start if it were first. It looks at running jobs and their time
-limits and not at those that wait, whereas a real Slurm 22.05 answers behind the waiting jobs (measured); the forecast does that.
+``outlook`` is the answer of ``sbatch --test-only``: when the job could start behind the expected starts of those that are ahead of it, as a
+real Slurm 22.05 answers (measured).
 
 ``forecast`` is what ``squeue --start`` shows. The jobs to which the plan promised a start come first and keep them; behind them
 every other waiting job gets, in the order of the queue, the earliest start that delays none before it (conservative backfill in the
@@ -32,9 +32,13 @@ TESTS_MAX = 20_000
 """Placement attempts of a forecast: a large array uses up many."""
 
 
-def outlook(view: View, batch: Batch) -> Reservation | Reason:
-    """Where and when (``start_s`` is now at the earliest) a job of this batch could start, or why it cannot."""
-    return Backfill(view, reservations=1).would(batch, HYPOTHETICAL)
+def outlook(view: View, batch: Batch, ahead: Sequence[Reservation] = ()) -> Reservation | Reason:
+    """Where and when (``start_s`` is now at the earliest) a job of this batch could start without delaying those ``ahead``, whose starts a
+    plan or a forecast of this state tells, or why it cannot."""
+    policy = Backfill(view, reservations=1)
+    for expected in ahead:
+        policy.hold(expected)
+    return policy.would(batch, HYPOTHETICAL)
 
 
 def forecast(

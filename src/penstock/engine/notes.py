@@ -94,6 +94,13 @@ class Notes:
         self._forecast_seq = forecast.seq
         self._forecast_ms = self.now_ms
 
+    def ahead_of(self, priority: int) -> list[Reservation]:
+        """Expected starts of the waiting jobs that come before a new one of this priority: promised ones, then those of a forecast that
+        is not old. Tiers of partitions are not looked at."""
+        expected = {**(self._forecast if self._forecast_lasts() else {}), **{one.job_id: one for one in self._plan.reservations}}
+        jobs = self._state.jobs
+        return [one for job_id, one in expected.items() if job_id in jobs and jobs[job_id].priority >= priority]
+
     def _forecast_lasts(self) -> bool:
         return self.now_ms - self._forecast_ms <= FORECAST_LASTS_MS
 

@@ -183,7 +183,7 @@ class Requests:
         spec = event.spec
         view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
         request = spec.request if spec.switch_wait_s else replace(spec.request, switches=0)
-        found = outlook(view, as_batch(spec)._replace(request=request))
+        found = outlook(view, as_batch(spec)._replace(request=request), reactor.notes.ahead_of(event.priority))
         if isinstance(found, Reason):
             raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
         nodes = hostlist.compress([share.node for share in found.shares])
