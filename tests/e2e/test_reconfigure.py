@@ -27,7 +27,7 @@ def test_a_changed_file_comes_into_force_and_a_wrong_one_does_not(tmp_path: Path
         conf.write_text(CONF + "KillWait=5\nPartitionName=new Nodes=node0 MaxTime=10\n")
         assert live.attempt("scontrol", "reconfigure").stderr == ""
         assert re.search(r"KillWait\s+= 5\b", live.run("scontrol", "show", "config"))
-        assert live.run("sinfo", "-h", "-o", "%R %l").split("\n")[:2] == ["main infinite", "new 00:10:00"]
+        assert live.run("sinfo", "-h", "-o", "%R %l").split("\n")[:2] == ["main infinite", "new 10:00"]
         assert live.run("srun", "-p", "new", "echo", "here") == "here\n"
         wait_for(lambda: not live.run("squeue", "-h", "-p", "new"), "nothing is completing in it")
 

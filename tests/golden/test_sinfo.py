@@ -67,7 +67,7 @@ def test_nodes_that_differ_share_a_line_unless_exact(cluster, capfdbinary):
 def test_partition_limits(cluster, capfdbinary):
     big = msgspec.structs.replace(cluster.state.config.partitions[1], max_nodes=2, allow_groups=("lab",), priority_tier=3, state="DRAIN")
     cluster.state.config = msgspec.structs.replace(cluster.state.config, partitions=(big,))
-    assert run(capfdbinary, "-h", "-o", "%a %s %g %p %L %l")[1] == "drain 1-2 lab 3 00:10:00 10:00:00\n"
+    assert run(capfdbinary, "-h", "-o", "%a %s %g %p %L %l")[1] == "drain 1-2 lab 3 10:00 10:00:00\n"
 
 
 @pytest.mark.parametrize(

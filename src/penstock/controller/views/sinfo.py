@@ -21,7 +21,7 @@ from penstock.engine.state import Node, Partition, State
 from penstock.spec import hostlist, states
 from penstock.spec.errors import SlurmError
 from penstock.spec.fields_sinfo import FIELDS, GROUPING, LETTERS, NODE_FIELDS
-from penstock.spec.times import format_duration
+from penstock.spec.times import format_duration_short
 
 NODES_MAX = 250
 """Nodes that one slice looks at: about 1 ms."""
@@ -205,7 +205,7 @@ def _cpus(line: Line) -> str:
 
 
 def _limit(seconds: int) -> str:
-    return format_duration(seconds) if seconds else "infinite"
+    return format_duration_short(seconds) if seconds else "infinite"
 
 
 def _size(partition: Partition) -> str:
@@ -242,7 +242,7 @@ GETTERS: dict[str, Getter] = {
     "cpus": _range(lambda member: member.node.cpus),
     "cpusload": _range(lambda member: member.load[0], spread=True, unit=_centi),
     "cpusstate": _cpus,
-    "defaulttime": _of_partition(lambda partition: format_duration(partition.default_time_s) if partition.default_time_s else "n/a"),
+    "defaulttime": _of_partition(lambda partition: format_duration_short(partition.default_time_s) if partition.default_time_s else "n/a"),
     "disk": _range(lambda member: member.node.tmp_disk_mib),
     "extra": _first(lambda member: member.node.extra or "(null)"),
     "features": _first(lambda member: ",".join(member.node.features) or "(null)", "(null)"),
