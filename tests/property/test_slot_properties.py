@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_planner_properties import fingerprint, peak_excess, windows_of
 from worlds import NOW_S, World, draw_world
@@ -99,6 +99,7 @@ def test_a_part_is_of_one_device_and_a_whole_gpu_is_all_of_one(world, budget, we
 
 @thorough
 @given(worlds, weights)
+@example(shared(16268747), check_weights({"best_fit": 0, "fragmentation": 1}))  # a total of shares, split over devices of two nodes
 def test_the_applier_takes_what_is_planned_and_the_columns_stay_exact(world, weights):
     plan = plan_of(world, Budget(), weights)
     columns = world.columns()

@@ -98,9 +98,12 @@ class Weighted(Preference):
         return key
 
     def device(self, room: Int64, at: Int64, demand: Demand, need: GresNeed, shares: Int64) -> Int64:
-        if self._fragments is None or not self._fragments.weighs_devices:
-            return super().device(room, at, demand, need, shares)
-        return self._fragments.gradient(room, at, demand, _steps)[1]
+        tight = super().device(room, at, demand, need, shares)
+        wish = per_node(demand)
+        if self._fragments is None or not self._fragments.weighs_devices or wish.need != need:
+            return tight
+        best = self._fragments.gradient(room, at, demand, _steps)[1]
+        return np.where((shares == wish.shares) & (best >= 0), best, tight)  # a total that is split asks other amounts of other nodes
 
     def _opened(self, free: Int64, taken: int, at: Int64) -> Int64:
         """The score of whole nodes, times MIX_WEIGHT."""
