@@ -127,3 +127,19 @@ def test_a_shepherd_cannot_be_signalled_by_its_user(cluster: Cluster, folder: Pa
     cluster.wait_state(job, "FAILED")
     assert cluster.field(job, "ExitCode") == "6:0"
     assert "not permitted" in (folder / "kill.out").read_text()
+
+
+def test_a_users_commands_are_run_by_a_worker_of_that_user(cluster: Cluster, folder: Path) -> None:
+    if (BIN / "squeue").read_bytes()[:4] != b"\x7fELF":
+        pytest.skip("the commands of this installation are Python scripts: there was no C compiler")
+    assert as_user(cluster, folder, "squeue", "-h").returncode == 0
+    uid = pwd.getpwnam(USER).pw_uid
+    owners = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and (entry / "cmdline").read_bytes().startswith(b"penstock worker"):
+                status = (entry / "status").read_text()
+                owners.append((status.split("Uid:")[1].split()[:4], status.split("CapEff:")[1].split()[0]))
+        except OSError:
+            continue
+    assert ([str(uid)] * 4, "0" * 16) in owners

@@ -1,7 +1,9 @@
 """The six placement policies of the FGD experiment as preferences of the planner: one element at a time, ties by node order.
 
-Definitions after Weng et al. (USENIX ATC 2023, section 6.1) and the settings of its public artefact; each is in thousandths, as openb
-counts, and rounds to whole points as a scheduler of Kubernetes does, for which ties, and so results, depend on it:
+Definitions after Weng et al. (USENIX ATC 2023, section 6.1). Rounding, ties and the choice of typical pods, on which results depend
+and which the paper leaves open, follow the behaviour of the authors' public simulator (hkust-adsl/kubernetes-scheduler-simulator,
+Apache-2.0, read, not copied): what is reproduced is their program, not the paper alone. Each score is in thousandths, as openb counts, and
+rounds to whole points as a scheduler of Kubernetes does:
 
 Random      a random node on which the pod fits, and a random device
 DotProd     the smallest inner product of what the node has free and what the pod asks for (Grandl et al., Tetris, SIGCOMM 2014)
