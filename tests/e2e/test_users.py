@@ -119,10 +119,13 @@ def test_a_user_cannot_reach_the_daemons_files_or_their_sockets(cluster: Cluster
 
 
 def test_a_shepherd_cannot_be_signalled_by_its_user(cluster: Cluster, folder: Path) -> None:
-    wrap = "until [ -e go ]; do sleep 0.05; done; kill -9 $PPID && echo killed; exit 6"
+    """Once it has taken the user's identity off again, which it wears for the moment of starting the script."""
+    wrap = "echo $PPID > parent; until [ -e go ]; do sleep 0.05; done; kill -9 $PPID && echo killed; exit 6"
     job = as_user(cluster, folder, "sbatch", "--parsable", "-o", "kill.out", "--wrap", wrap).stdout.strip()
-    cluster.wait_state(job, "RUNNING")
-    wait_for((folder / "kill.out").exists, "the script runs")
+    parent = folder / "parent"
+    wait_for(lambda: parent.exists() and parent.read_text().endswith("\n"), "the script runs")
+    status = Path(f"/proc/{parent.read_text().strip()}/status")
+    wait_for(lambda: status.read_text().split("Uid:")[1].split()[:4] == ["0"] * 4, "its shepherd is root's again")
     (folder / "go").touch()
     cluster.wait_state(job, "FAILED")
     assert cluster.field(job, "ExitCode") == "6:0"
