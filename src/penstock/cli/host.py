@@ -24,7 +24,6 @@ import gc
 import importlib
 import io
 import os
-import pkgutil
 import select
 import signal
 import socket
@@ -42,6 +41,7 @@ from penstock.spec import submitter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import NoReturn
 
 MAGIC = 0x31434E50
@@ -389,10 +389,19 @@ def _receive(connection: socket.socket, begun: bytes, length: int) -> bytes:
 
 
 def _load() -> None:
-    """Import whatever a command may need."""
-    for package in (penstock.spec, penstock.wire, penstock.cli):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+    """Import whatever a command may need, and no more: every worker has it."""
+    for package, names in (
+        (penstock.spec, _modules(penstock.spec)),
+        (penstock.wire, ("lite", "stdio")),
+        (penstock.cli, _modules(penstock.cli)),
+    ):
+        for name in names:
+            importlib.import_module(f"{package.__name__}.{name}")
+
+
+def _modules(package: ModuleType) -> list[str]:
+    """Without pkgutil, which brings half of the standard library along."""
+    return [name.removesuffix(".py") for name in sorted(os.listdir(package.__path__[0])) if name.endswith(".py") and name != "__init__.py"]
 
 
 def main(argv: list[str]) -> int:
