@@ -340,6 +340,12 @@ class Run:
             return f"unknown scope {scope!r}: steps, batch, full, all or step"
         return ""
 
+    def _stopped(self) -> bool:
+        """Whether a process of the run stands still. Who does not needs no SIGCONT; with one just before the signal that matters, the
+        kernel gives that signal to another thread, and a Python process whose main thread sleeps does not notice it."""
+        table = processes.table()
+        return any(table[pid][2] == "T" for pid in processes.descendants([os.getpid()], table))
+
     def _going(self) -> list[StepRun]:
         return [step for step in self.steps.values() if step.record is None]
 
@@ -421,7 +427,8 @@ class Run:
         warn, over = self._limit.due(now_ms)
         if warn and not self._ending:
             scope = "batch" if self.assign.warn_batch_only else "steps"
-            self._deliver(signal.SIGCONT, scope)
+            if self._stopped():
+                self._deliver(signal.SIGCONT, scope)
             self._deliver(self.assign.warn_signal, scope)
         if over and not self._ending:
             self._notice(ending_line(f"JOB {self.key[0]}", self.setup.node, wall_ms() / 1000, "DUE TO TIME LIMIT"))
