@@ -186,5 +186,9 @@ def test_json_is_one_document(asked: State, golden, capfdbinary) -> None:
 def test_the_text_is_the_same_in_every_time_zone_but_for_the_times(asked: State, capfdbinary) -> None:
     os.environ["TZ"] = "America/New_York"
     time.tzset()
-    assert command.main("10", "", False) == 0
+    try:
+        assert command.main("10", "", False) == 0
+    finally:  # the zone of the process outlives the variable
+        os.environ["TZ"] = "UTC"
+        time.tzset()
     assert "T09:00:00" in capfdbinary.readouterr().out.decode()
