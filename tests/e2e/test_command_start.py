@@ -177,6 +177,21 @@ def test_without_the_host_commands_run_by_themselves(tmp_path: Path) -> None:
         assert cluster.run("sinfo", "-h", "-o", "%D").strip() == "1"
 
 
+def test_what_the_host_was_started_with_is_not_the_commands(tmp_path: Path) -> None:
+    """Signals that were ignored where the cluster was started (nohup, a background job of a script) still end a command."""
+    with running(tmp_path / "c", "--cpus", "2") as cluster:
+        cluster.run("penstock", "down", "--dir", str(cluster.folder))
+        up = ("penstock", "up", "--dir", str(cluster.folder), "--detach")
+        cluster.run("sh", "-c", 'trap "" HUP INT QUIT TERM; exec "$@"', "sh", *up)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = cluster.start("squeue", "-i", "60")
+            assert process.stdout is not None
+            process.stdout.readline()  # it runs
+            process.send_signal(number)
+            process.communicate(timeout=20)
+            assert process.returncode in ((130, -number) if number == signal.SIGINT else (-number,))
+
+
 def test_strangers_frames_are_declined(cluster: Cluster, way: str) -> None:
     """Whatever comes over the socket: a closed connection or a refusal, and the host serves on."""
     import socket

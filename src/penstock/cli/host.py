@@ -19,6 +19,7 @@ Assumes: one thread. A command that reads a terminal is declined: job control ne
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -63,6 +64,11 @@ COMMANDS_OF_A_WORKER = 1_000
 HOSTED = ("sbatch", "srun", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat", "sdiag")
 READS_TERMINAL = ("srun",)
 """These are declined where standard input is a terminal."""
+FORWARDED = (
+    *(signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGCONT, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCHLD),
+)
+"""What the starter passes on, beside SIGINT, and the end of a child: each begins a command as in an interpreter of its own."""
 SO_PEERGROUPS = 59
 GROUPS_MAX = 256
 """A caller in more groups is declined: Python asks the kernel for at most 1,024 bytes."""
@@ -128,6 +134,7 @@ class Host:
         self._of_user: dict[int, int] = {}
         self._poll = select.epoll()
         self._poll.register(self._listener, select.EPOLLIN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it may be ignored where the cluster was started
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps; the closed control socket tells
 
     def serve(self) -> None:
@@ -140,7 +147,7 @@ class Host:
             for fd, _ in self._poll.poll():
                 if fd == self._listener.fileno():
                     self._accept()
-                else:
+                elif fd in self._workers:  # else it was forgotten in this very round
                     self._hear(self._workers[fd])
 
     def _accept(self) -> None:
@@ -166,11 +173,17 @@ class Host:
                 except OSError:
                     self._forget(worker)
             if len(self._workers) < WORKERS_MAX and self._of_user.get(identity[0], 0) < WORKERS_OF_A_USER:
-                self._start(identity, connection)
+                with contextlib.suppress(OSError):  # no process or descriptor to be had: declined as above
+                    self._start(identity, connection)
 
     def _start(self, identity: Identity, connection: socket.socket | None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             inherited = [self._lock, self._poll.fileno(), self._listener.fileno(), ours.fileno(), *self._workers]
             if connection is not None:
@@ -185,7 +198,9 @@ class Host:
 
     def _hear(self, worker: Handle) -> None:
         try:
-            ready = bool(worker.control.recv(64))
+            ready = bool(worker.control.recv(64, socket.MSG_DONTWAIT))
+        except BlockingIOError:  # the event was of a descriptor that has another owner by now
+            return
         except OSError:
             ready = False
         idle = self._idle.setdefault(worker.identity, [])
@@ -223,7 +238,10 @@ class Worker:
         for fd in inherited:
             os.close(fd)
         gc.enable()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in FORWARDED:  # whoever started the host may have ignored them, as nohup and a shell's background jobs do
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
         if os.geteuid() == 0:
             identity.become()
