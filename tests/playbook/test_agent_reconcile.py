@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from penstock.agent.backlog import MAX_BACKLOG
+from penstock.agent.crew import FORK_TIMEOUT_MS, IDLE_SHEPHERD_MS
 from penstock.agent.events import (
     CloseController,
     Connect,
@@ -23,18 +25,10 @@ from penstock.agent.events import (
     StartShepherd,
     Tick,
 )
-from penstock.agent.reconcile import (
-    FORK_TIMEOUT_MS,
-    IDLE_SHEPHERD_MS,
-    INSPECT_AGAIN_MS,
-    LAUNCH_GIVE_UP_MS,
-    MAX_BACKLOG,
-    RESEND_MS,
-    SETTLE_MS,
-    SILENCE_MS,
-    Reconcile,
-)
+from penstock.agent.link import SETTLE_MS, SILENCE_MS
+from penstock.agent.reconcile import INSPECT_AGAIN_MS, LAUNCH_GIVE_UP_MS, Reconcile
 from penstock.agent.shepherd.protocol import SHEPHERD_PROTOCOL, Announce, Dismiss, Idle, Refused
+from penstock.agent.steps import RESEND_MS
 from penstock.wire.messages import (
     AckEnded,
     Assign,

@@ -9,6 +9,9 @@ shepherd and answers every event with commands for the shell (`agent.service`, o
 - Losing the controller, the launcher or this agent ends no run. A restarted agent is told of the folders it finds (`FoldersFound`) and of
   the shepherds that return (`ShepherdUp`), and ends up knowing what its predecessor knew.
 
+Its parts hold what has rules of its own: `link` the connection to the controller, `crew` the shepherds and the runs that wait for one,
+`backlog` what a run's shepherd is told, `steps` the steps. What is here is the life of a run.
+
 It assumes that events arrive in the order in which they happened on each connection, that `Tick` comes at least every TICK_MS, and that the
 shell answers every `Inspect` with one `Inspected`, which it does only once nothing of a lost run is alive.
 
@@ -27,10 +30,10 @@ import collections
 
 import msgspec
 
+from penstock.agent.backlog import Backlog
+from penstock.agent.crew import Crew, Shepherd
 from penstock.agent.events import (
-    CloseController,
     Command,
-    Connect,
     ControllerDown,
     ControllerUp,
     Event,
@@ -43,16 +46,16 @@ from penstock.agent.events import (
     ReportLoad,
     RunKey,
     SaveEpoch,
-    SendController,
     SendShepherd,
     ShepherdDown,
     ShepherdSays,
     ShepherdUp,
-    StartShepherd,
     Tick,
 )
-from penstock.agent.runs import Run, Shepherd, Step
-from penstock.agent.shepherd.protocol import SHEPHERD_PROTOCOL, Dismiss, Idle, Refused, ToShepherd
+from penstock.agent.link import ControllerLink
+from penstock.agent.runs import Run, Step
+from penstock.agent.shepherd.protocol import Idle, Refused
+from penstock.agent.steps import NOT_STARTED_STATUS, RESEND_MS, SIGKILL_STATUS, StepLedger
 from penstock.wire.messages import (
     AckEnded,
     Assign,
@@ -61,7 +64,6 @@ from penstock.wire.messages import (
     ExitRecord,
     Hello,
     LaunchStep,
-    Ping,
     QueryUsage,
     RunReport,
     SetTimeLimit,
@@ -71,39 +73,18 @@ from penstock.wire.messages import (
     StepEnded,
     Suspend,
     Terminate,
-    ToController,
     UsageReport,
     Welcome,
 )
 
-TICK_MS = 250
-PING_MS = 5_000
-RESEND_MS = 5_000
-"""An unacknowledged end is repeated this often on a connection that stays up."""
 RESEND_HELLO_MS = 1_000
 """An end that was told in the Hello is said again if it is not acknowledged by then."""
-SILENCE_MS = 60_000
-"""A controller that says nothing for this long is taken for dead: the connection is closed and opened again."""
-SETTLE_MS = 2_000
-"""A new agent waits this long for the shepherds of the runs it found, so that its first Hello knows their steps."""
-BACKOFF_FIRST_MS = 250
-BACKOFF_LAST_MS = 5_000
 INSPECT_AGAIN_MS = 1_000
 """A folder that is locked though its shepherd is not connected is looked at again after this time."""
-FORK_TIMEOUT_MS = 10_000
-"""A shepherd that was asked for and has not come by then is asked for again."""
-FORK_RETRY_MS = 500
 LAUNCH_GIVE_UP_MS = 60_000
 """A run for which no shepherd could be had in this time ends with LaunchFailed."""
-IDLE_SHEPHERD_MS = 30_000
-"""A standing shepherd without a run is dismissed after this time."""
-MAX_STARTING = 32
-"""Shepherds asked for and not yet here."""
 MAX_TOMBSTONES = 8_192
-"""Acknowledged runs and refused steps remembered so that a late Assign cannot revive them; the oldest are dropped."""
-MAX_BACKLOG = 64
-"""Messages kept for a run whose shepherd is away; over it signals are answered with an error and the rest is dropped, oldest first. Once
-the shepherd is there the agent says Hello anew, so that the controller says again what was lost."""
+"""Acknowledged runs remembered so that a late Assign cannot revive them; the oldest are dropped."""
 KILL_UNKNOWN_WAIT_S = 5
 
 
@@ -113,23 +94,14 @@ class Reconcile:
     def __init__(self, facts: Hello, *, epoch: int = 0) -> None:
         self.facts = facts
         self.epoch = epoch
-        self.connected = False
-        self.runs: dict[RunKey, Run] = {}
-        self.shepherds: dict[int, Shepherd] = {}
         self.cluster = ""
-        self._waiting: collections.deque[RunKey] = collections.deque()
-        self._forks_ms: collections.deque[int] = collections.deque()
-        self._fork_after_ms = 0
-        self._fork_error = ""
-        self._connecting = False
-        self._connect_at_ms = 0
-        self._settle_until_ms = 0
-        self._backoff_ms = BACKOFF_FIRST_MS
-        self._heard_ms = 0
-        self._ping_at_ms = 0
-        self._tombstones: collections.OrderedDict[RunKey, None] = collections.OrderedDict()
-        self._refused_steps: collections.OrderedDict[tuple[int, int, int], Step] = collections.OrderedDict()
+        self.runs: dict[RunKey, Run] = {}
         self._out: list[Command] = []
+        self.link = ControllerLink(self._out)
+        self.crew = Crew(self.runs, self._out)
+        self.backlog = Backlog(self.link, self._out)
+        self.steps = StepLedger(self.link, self.backlog)
+        self._tombstones: collections.OrderedDict[RunKey, None] = collections.OrderedDict()
         self._on_event = {
             ControllerUp: self._controller_up,
             ControllerDown: self._controller_down,
@@ -167,17 +139,15 @@ class Reconcile:
     def handle(self, event: Event, now_ms: int) -> list[Command]:
         """Take one event; the commands that follow from it, in order."""
         self._on_event[type(event)](event, now_ms)
-        out, self._out = self._out, []
+        out = self._out.copy()
+        self._out.clear()
         return out
 
     # --- the controller's connection
 
     def _controller_up(self, event: ControllerUp, now_ms: int) -> None:
-        self._connecting = False
-        self.connected = True
-        self._heard_ms = now_ms
-        self._ping_at_ms = now_ms + PING_MS
-        self._send(self.hello())
+        self.link.opened(now_ms)
+        self.link.send(self.hello())
         self._out.append(ReportLoad())
         for run in self.runs.values():
             if run.record is not None:
@@ -192,33 +162,26 @@ class Reconcile:
         return msgspec.structs.replace(self.facts, runs=reports)
 
     def _controller_down(self, event: ControllerDown, now_ms: int) -> None:
-        self._connecting = False
-        self.connected = False
-        self._connect_at_ms = now_ms + self._backoff_ms
-        self._backoff_ms = min(self._backoff_ms * 2, BACKOFF_LAST_MS)
-
-    def _send(self, message: ToController) -> None:
-        if self.connected:
-            self._out.append(SendController(message))
+        self.link.lost(now_ms)
 
     def _forward(self, shepherd: Shepherd, message: SignalDone | UsageReport, now_ms: int) -> None:
-        self._send(message)
+        self.link.send(message)
 
     def _from_controller(self, event: FromController, now_ms: int) -> None:
-        self._heard_ms = now_ms
+        self.link.heard(now_ms)
         handler = self._on_controller.get(type(event.message))
         if handler is not None:
             handler(event.message, now_ms)
 
     def _welcome(self, message: Welcome, now_ms: int) -> None:
         if message.epoch < self.epoch:
-            self._out.append(CloseController())
+            self.link.close()
             return
         if message.epoch > self.epoch:
             self.epoch = message.epoch
             self._out.append(SaveEpoch(message.epoch))
         self.cluster = message.cluster
-        self._backoff_ms = BACKOFF_FIRST_MS
+        self.link.welcomed()
         for job_id, attempt, step_id in message.forget_steps:
             self._ack_ended(AckEnded(job_id, attempt, step_id), now_ms)
         for job_id, attempt in message.forget:
@@ -238,50 +201,22 @@ class Reconcile:
             if run.record is not None:
                 self._report_end(run, now_ms)
             elif run.phase == "running":
-                self._send(Started(key[0], key[1], run.pid))
+                self.link.send(Started(key[0], key[1], run.pid))
             return
         if key in self._tombstones:
             return
         run = self.runs[key] = Run(key, "waiting", now_ms)
         run.assign = message
         run.uid = message.uid
-        self._waiting.append(key)
+        self.crew.enlist(run)
         self._match(now_ms)
 
     def _match(self, now_ms: int) -> None:
-        """Give waiting runs to idle shepherds, the oldest run first, and ask for the shepherds that are missing."""
-        if not self._waiting:
-            return
-        idle = [shepherd for shepherd in self.shepherds.values() if shepherd.run is None and not shepherd.leaving]
-        left: collections.deque[RunKey] = collections.deque()
-        for key in self._waiting:
-            run = self.runs.get(key)
-            if run is None or run.phase != "waiting":
-                continue
-            chosen = next((s for s in idle if s.uid == run.uid), None) or next((s for s in idle if s.uid is None), None)
-            if chosen is None:
-                left.append(key)
-                continue
-            idle.remove(chosen)
-            chosen.run = key
-            chosen.uid = run.uid
-            run.phase = "starting"
-            run.shepherd = chosen.number
-            self._out.append(SendShepherd(chosen.number, run.assign))
-            self._flush_backlog(run)
-        self._waiting = left
-        if now_ms >= self._fork_after_ms:
-            # A shepherd whose run is acknowledged is about to be idle.
-            soon = sum(1 for shepherd in self.shepherds.values() if shepherd.run is not None and shepherd.run not in self.runs)
-            for _ in range(min(len(left) - soon, MAX_STARTING) - len(self._forks_ms)):
-                self._forks_ms.append(now_ms)
-                self._out.append(StartShepherd())
+        for run in self.crew.match(now_ms):
+            self.backlog.flush(run)
 
     def _fork_failed(self, event: ForkFailed, now_ms: int) -> None:
-        if self._forks_ms:
-            self._forks_ms.popleft()
-        self._fork_error = event.error
-        self._fork_after_ms = now_ms + FORK_RETRY_MS
+        self.crew.fork_failed(event.error, now_ms)
 
     def _end(self, run: Run, record: ExitRecord, now_ms: int) -> None:
         """The run is over and its record is as durable as it will be."""
@@ -289,31 +224,19 @@ class Reconcile:
         run.record = record
         run.assign = None
         run.inspect_ms = 0
-        for message in run.backlog:
-            if isinstance(message, SignalRun):
-                self._send(SignalDone(message.signal_id, "the run ended before the signal reached it"))
-        run.backlog.clear()
-        for number, step in run.steps.items():
-            if step.record is None:
-                step.record = ExitRecord(wait_status=9, end_ms=record.end_ms, cause=record.cause or "Cancelled", detail="the run ended")
-                step.sent_ms = now_ms
-                self._send(StepEnded(run.key[0], run.key[1], number, step.record))
+        self.backlog.end(run)
+        self.steps.end_with(run, record, now_ms)
         self._report_end(run, now_ms)
 
     def _report_end(self, run: Run, now_ms: int) -> None:
         run.sent_ms = now_ms
-        self._send(Ended(run.key[0], run.key[1], run.record))
+        self.link.send(Ended(run.key[0], run.key[1], run.record))
 
     def _ack_ended(self, message: AckEnded, now_ms: int) -> None:
         key = (message.job_id, message.attempt)
         run = self.runs.get(key)
         if message.step_id >= 0:
-            self._refused_steps.pop((*key, message.step_id), None)
-            step = run.steps.get(message.step_id) if run is not None else None
-            if step is not None and step.record is not None and not step.acknowledged:
-                step.acknowledged = True
-                if run.shepherd is not None:
-                    self._out.append(SendShepherd(run.shepherd, message))
+            self.steps.acknowledged(run, message)
             return
         if run is None or run.record is None:
             return
@@ -330,7 +253,7 @@ class Reconcile:
         key = (message.job_id, message.attempt)
         run = self.runs.get(key)
         if message.step_id >= 0:
-            self._terminate_step(run, message, now_ms)
+            self.steps.terminate(run, message, now_ms)
         elif run is None:
             if key not in self._tombstones:
                 run = self.runs[key] = Run(key, "ended", now_ms)
@@ -340,102 +263,39 @@ class Reconcile:
         elif run.phase == "waiting":
             self._end(run, ExitRecord(end_ms=now_ms, cause=message.cause or "Cancelled", detail="ended before it began"), now_ms)
         else:
-            self._tell(run, message)
+            self.backlog.tell(run, message)
 
     def _pass_on(self, message: Suspend | SetTimeLimit | AttachStep, now_ms: int) -> None:
         run = self.runs.get((message.job_id, message.attempt))
         if run is not None and run.record is None:
-            self._tell(run, message)
+            self.backlog.tell(run, message)
 
     def _signal_run(self, message: SignalRun, now_ms: int) -> None:
         run = self.runs.get((message.job_id, message.attempt))
         if run is None or run.record is not None:
-            self._send(SignalDone(message.signal_id, f"job {message.job_id} does not run on this node"))
+            self.link.send(SignalDone(message.signal_id, f"job {message.job_id} does not run on this node"))
         else:
-            self._tell(run, message)
+            self.backlog.tell(run, message)
 
     def _query_usage(self, message: QueryUsage, now_ms: int) -> None:
         for run in self.runs.values():
             if run.key[0] == message.job_id and run.phase == "running" and run.shepherd is not None:
                 self._out.append(SendShepherd(run.shepherd, message))
                 return
-        self._send(UsageReport(message.query_id, ()))
-
-    def _tell(self, run: Run, message: ToShepherd) -> None:
-        """To the run's shepherd, at once or when there is one."""
-        if run.shepherd is not None:
-            self._out.append(SendShepherd(run.shepherd, message))
-            return
-        run.backlog.append(message)
-        if len(run.backlog) > MAX_BACKLOG:
-            dropped = run.backlog.popleft()
-            if isinstance(dropped, SignalRun):
-                self._send(SignalDone(dropped.signal_id, "too many messages wait for the run's shepherd"))
-                return
-            run.missed = True
-            if isinstance(dropped, LaunchStep):
-                run.steps.pop(dropped.step_id, None)
-
-    def _flush_backlog(self, run: Run) -> None:
-        while run.backlog:
-            self._out.append(SendShepherd(run.shepherd, run.backlog.popleft()))
-        if run.missed:
-            run.missed = False
-            if self.connected:
-                self._out.append(CloseController())
-
-    # --- steps
+        self.link.send(UsageReport(message.query_id, ()))
 
     def _launch_step(self, message: LaunchStep, now_ms: int) -> None:
-        run = self.runs.get((message.job_id, message.attempt))
-        if run is None or run.record is not None:
-            detail = f"job {message.job_id} does not run on this node"
-            self._refuse_step(message, ExitRecord(wait_status=1 << 8, end_ms=now_ms, cause="LaunchFailed", detail=detail), now_ms)
-            return
-        step = run.steps.get(message.step_id)
-        if step is None:
-            run.steps[message.step_id] = Step()
-            self._tell(run, message)
-        elif step.record is not None and not step.acknowledged:
-            step.sent_ms = now_ms
-            self._send(StepEnded(message.job_id, message.attempt, message.step_id, step.record))
-
-    def _refuse_step(self, message: LaunchStep | Terminate, record: ExitRecord, now_ms: int) -> None:
-        key = (message.job_id, message.attempt, message.step_id)
-        if key not in self._refused_steps:
-            self._refused_steps[key] = Step(record, now_ms)
-            if len(self._refused_steps) > MAX_TOMBSTONES:
-                self._refused_steps.popitem(last=False)
-        self._send(StepEnded(*key, self._refused_steps[key].record))
-
-    def _terminate_step(self, run: Run | None, message: Terminate, now_ms: int) -> None:
-        step = run.steps.get(message.step_id) if run is not None else None
-        if step is None:
-            record = ExitRecord(end_ms=now_ms, cause=message.cause or "Cancelled", detail="never started on this node")
-            if run is None or run.record is not None:
-                self._refuse_step(message, record, now_ms)
-            else:
-                run.steps[message.step_id] = Step(record, now_ms)
-                self._send(StepEnded(message.job_id, message.attempt, message.step_id, record))
-        elif step.record is None:
-            self._tell(run, message)
-        elif not step.acknowledged:
-            step.sent_ms = now_ms
-            self._send(StepEnded(message.job_id, message.attempt, message.step_id, step.record))
+        self.steps.launch(self.runs.get((message.job_id, message.attempt)), message, now_ms)
 
     # --- shepherds
 
     def _shepherd_up(self, event: ShepherdUp, now_ms: int) -> None:
         announce = event.announce
-        shepherd = self.shepherds[event.shepherd] = Shepherd(event.shepherd, announce.uid, now_ms)
-        if announce.run is None:
-            if self._forks_ms:
-                self._forks_ms.popleft()
-            if announce.protocol != SHEPHERD_PROTOCOL:
-                self._dismiss(shepherd)
+        self.crew.came(event.shepherd, announce, now_ms)
+        key = announce.run
+        if key is None:
             self._match(now_ms)
             return
-        key = shepherd.run = announce.run
         if key in self._tombstones:
             self._out.append(SendShepherd(event.shepherd, AckEnded(*key)))
             return
@@ -455,18 +315,18 @@ class Reconcile:
         for number in announce.steps:
             run.steps.setdefault(number, Step())
         for number, record in announce.ended_steps:
-            self._step_over(run, number, record, now_ms)
+            self.steps.ended(run, number, record, now_ms)
         if run.record is None:
             run.began = True
             if announce.record is not None:
                 self._end(run, announce.record, now_ms)
                 return
             run.phase = "running"
-            self._send(Started(*key, announce.pid))
-            self._flush_backlog(run)
+            self.link.send(Started(*key, announce.pid))
+            self.backlog.flush(run)
 
     def _shepherd_says(self, event: ShepherdSays, now_ms: int) -> None:
-        shepherd = self.shepherds.get(event.shepherd)
+        shepherd = self.crew.shepherds.get(event.shepherd)
         handler = self._on_shepherd.get(type(event.message))
         if shepherd is not None and handler is not None:
             handler(shepherd, event.message, now_ms)
@@ -483,7 +343,7 @@ class Reconcile:
             run.began = True
             run.assign = None
             run.pid = message.pid
-            self._send(message)
+            self.link.send(message)
 
     def _ended(self, shepherd: Shepherd, message: Ended, now_ms: int) -> None:
         run = self._owned(shepherd, message)
@@ -495,35 +355,23 @@ class Reconcile:
     def _step_ended(self, shepherd: Shepherd, message: StepEnded, now_ms: int) -> None:
         run = self._owned(shepherd, message)
         if run is not None:
-            self._step_over(run, message.step_id, message.record, now_ms)
-
-    def _step_over(self, run: Run, number: int, record: ExitRecord, now_ms: int) -> None:
-        step = run.steps.setdefault(number, Step())
-        if step.record is None:
-            step.record = record
-        if step.acknowledged:
-            self._out.append(SendShepherd(run.shepherd, AckEnded(*run.key, number)))
-            return
-        step.sent_ms = now_ms
-        self._send(StepEnded(run.key[0], run.key[1], number, step.record))
+            self.steps.ended(run, message.step_id, message.record, now_ms)
 
     def _idle(self, shepherd: Shepherd, message: Idle, now_ms: int) -> None:
-        shepherd.run = None
-        shepherd.idle_since_ms = now_ms
+        shepherd.rest(now_ms)
         self._match(now_ms)
 
     def _refused(self, shepherd: Shepherd, message: Refused, now_ms: int) -> None:
         key = (message.job_id, message.attempt)
         if shepherd.run == key:
-            shepherd.run = None
-            shepherd.idle_since_ms = now_ms
+            shepherd.rest(now_ms)
         run = self.runs.get(key)
         if run is not None and run.shepherd == shepherd.number:
             self._detach(run)
         self._match(now_ms)
 
     def _shepherd_down(self, event: ShepherdDown, now_ms: int) -> None:
-        shepherd = self.shepherds.pop(event.shepherd, None)
+        shepherd = self.crew.left(event.shepherd)
         if shepherd is None or shepherd.run is None:
             return
         run = self.runs.get(shepherd.run)
@@ -542,7 +390,7 @@ class Reconcile:
         self._out.append(Inspect(run.key))
 
     def _folders_found(self, event: FoldersFound, now_ms: int) -> None:
-        self._settle_until_ms = now_ms + SETTLE_MS
+        self.link.settle(now_ms)
         for key in event.runs:
             if key not in self.runs:
                 run = self.runs[key] = Run(key, "detached", now_ms)
@@ -557,63 +405,37 @@ class Reconcile:
             run.inspect_ms = now_ms + INSPECT_AGAIN_MS
         elif event.state == "absent" and run.assign is not None and not run.began:
             run.phase = "waiting"
-            self._waiting.append(run.key)
+            self.crew.enlist(run)
             self._match(now_ms)
         elif event.state == "absent":
             self._end(
-                run, ExitRecord(wait_status=9, end_ms=now_ms, cause="ShepherdKilled", detail="its folder on the node is gone"), now_ms
+                run, ExitRecord(SIGKILL_STATUS, end_ms=now_ms, cause="ShepherdKilled", detail="its folder on the node is gone"), now_ms
             )
         else:
             for number, record in event.ended_steps:
-                self._step_over(run, number, record, now_ms)
+                self.steps.ended(run, number, record, now_ms)
             self._end(run, event.record, now_ms)
-
-    def _dismiss(self, shepherd: Shepherd) -> None:
-        shepherd.leaving = True
-        self._out.append(SendShepherd(shepherd.number, Dismiss()))
 
     # --- time
 
     def _tick(self, event: Tick, now_ms: int) -> None:
-        if self.connected:
-            if now_ms - self._heard_ms >= SILENCE_MS:
-                self._heard_ms = now_ms
-                self._out.append(CloseController())
-            elif now_ms >= self._ping_at_ms:
-                self._ping_at_ms = now_ms + PING_MS
-                self._send(Ping(now_ms))
-                self._out.append(ReportLoad())
+        self.link.tick(now_ms, settled=all(run.phase != "detached" for run in self.runs.values()))
+        if self.link.up:
             self._resend(now_ms)
-        elif not self._connecting and now_ms >= self._connect_at_ms and self._settled(now_ms):
-            self._connecting = True
-            self._out.append(Connect())
-        while self._forks_ms and now_ms - self._forks_ms[0] >= FORK_TIMEOUT_MS:
-            self._forks_ms.popleft()
         for run in list(self.runs.values()):
             if run.inspect_ms and now_ms >= run.inspect_ms:
                 run.inspect_ms = 0
                 self._out.append(Inspect(run.key))
             elif run.phase == "waiting" and now_ms - run.since_ms >= LAUNCH_GIVE_UP_MS:
-                detail = f"no shepherd could be started: {self._fork_error or 'the launcher does not answer'}"
-                self._end(run, ExitRecord(wait_status=1 << 8, end_ms=now_ms, cause="LaunchFailed", detail=detail), now_ms)
-        for shepherd in self.shepherds.values():
-            if shepherd.run is None and not shepherd.leaving and now_ms - shepherd.idle_since_ms >= IDLE_SHEPHERD_MS:
-                self._dismiss(shepherd)
+                detail = f"no shepherd could be started: {self.crew.fork_error or 'the launcher does not answer'}"
+                self._end(run, ExitRecord(NOT_STARTED_STATUS, end_ms=now_ms, cause="LaunchFailed", detail=detail), now_ms)
+        self.crew.tick(now_ms)
         self._match(now_ms)
-
-    def _settled(self, now_ms: int) -> bool:
-        return now_ms >= self._settle_until_ms or all(run.phase != "detached" for run in self.runs.values())
 
     def _resend(self, now_ms: int, *, everything: bool = False) -> None:
         """Repeat the ends that are not acknowledged yet; `everything`: the steps' too that were sent just now, on another connection."""
         for run in self.runs.values():
-            for number, step in run.steps.items():
-                if step.record is not None and not step.acknowledged and (everything or now_ms - step.sent_ms >= RESEND_MS):
-                    step.sent_ms = now_ms
-                    self._send(StepEnded(run.key[0], run.key[1], number, step.record))
+            self.steps.resend(run, now_ms, everything=everything)
             if run.record is not None and now_ms - run.sent_ms >= RESEND_MS:
                 self._report_end(run, now_ms)
-        for key, step in self._refused_steps.items():
-            if everything or now_ms - step.sent_ms >= RESEND_MS:
-                step.sent_ms = now_ms
-                self._send(StepEnded(*key, step.record))
+        self.steps.resend_refused(now_ms, everything=everything)

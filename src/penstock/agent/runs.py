@@ -1,4 +1,4 @@
-"""What the agent knows of each run, step and shepherd: the state that `reconcile.Reconcile` keeps and alone changes."""
+"""What the agent knows of each run and step: the state that `reconcile.Reconcile` and its `steps.StepLedger` keep and alone change."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class Step:
         self.record = record
         self.sent_ms = sent_ms
         self.acknowledged = False
+
+    @property
+    def unheard(self) -> bool:
+        """It ended, and the controller has not said that it knows."""
+        return self.record is not None and not self.acknowledged
 
 
 class Run:
@@ -60,16 +65,3 @@ class Run:
         self.backlog: collections.deque[ToShepherd] = collections.deque()
         self.missed = False
         """Messages were dropped from the backlog: the controller has to say again what is to be."""
-
-
-class Shepherd:
-    """A connected shepherd. `uid` is None until its first run; `run` is the one it owns or still has to forget."""
-
-    __slots__ = ("idle_since_ms", "leaving", "number", "run", "uid")
-
-    def __init__(self, number: int, uid: int | None, now_ms: int) -> None:
-        self.number = number
-        self.uid = uid
-        self.run: RunKey | None = None
-        self.idle_since_ms = now_ms
-        self.leaving = False

@@ -49,7 +49,8 @@ from penstock.agent.events import (
     Tick,
 )
 from penstock.agent.launcher import read_runtime_dir
-from penstock.agent.reconcile import TICK_MS, Reconcile
+from penstock.agent.link import TICK_MS
+from penstock.agent.reconcile import Reconcile
 from penstock.agent.recovery import forget, inspect
 from penstock.agent.shepherd.protocol import (
     Announce,
@@ -229,7 +230,7 @@ class Service:
         await self._stop.wait()
         ticker.cancel()
         server.close()
-        for shepherd in self.machine.shepherds.values():
+        for shepherd in self.machine.crew.shepherds.values():
             if shepherd.run is None:
                 self.shepherds[shepherd.number].send(encode(Dismiss()))
         await asyncio.sleep(0)
@@ -238,7 +239,7 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.handle(Tick())
-            self._supervisor.tick(self.machine.connected, time.monotonic())
+            self._supervisor.tick(self.machine.link.up, time.monotonic())
             self._commands.tick(office_held(self._folder, "commands"), time.monotonic())
             if self._launcher_process is not None and self._launcher_process.poll() is not None:
                 self._launcher_process = None
