@@ -230,7 +230,7 @@ def _record(job_id: int, words: list[str]) -> PendingRecord:
     gres: dict[str, list[tuple[str, int]]] = {}
     partitions, priority, limit_s, count, startable = ("main",), 0, 3600, 1, None
     for word in words:
-        if match := re.fullmatch(r"(\d+)(gpu(?::\w+)?|shard(?::\w+)?)(/task|/job)?", word):
+        if match := re.fullmatch(r"(\d+)(gpu(?::[\w.+-]+)?|shard(?::[\w.+-]+)?)(/task|/job)?", word):
             field = {None: "gres_per_node", "/task": "gres_per_task", "/job": "gres_total"}[match[3]]
             gres.setdefault(field, []).append((match[2], int(match[1])))
         elif match := re.fullmatch(r"(\d+)cpu(/gpu|/node)?", word):
