@@ -59,8 +59,6 @@ class Shepherd:
         self._setup: Setup | None = None
         self._identity: Identity | None = None
         self._run: Run | None = None
-        self._waiting: list[object] = []
-        """Messages that came before the Setup of this connection."""
         self._agent: socket.socket | None = None
         self._served_by: tuple[int, int] | None = None
         self._deframer = Deframer()
@@ -215,7 +213,6 @@ class Shepherd:
         self._agent.close()
         self._agent = None
         self._out.clear()
-        self._waiting.clear()
         self._alone_since_ms = boot_ms()
         self._retry_at_ms = self._alone_since_ms
 
