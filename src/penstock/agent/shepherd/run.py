@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
 from penstock.agent import processes
 from penstock.agent.folder import Begin
-from penstock.agent.shepherd import environment
+from penstock.agent.shepherd.batch import NOT_STARTED_STATUS, BatchScript
 from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, STOP_AFTER_MS, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
-from penstock.agent.shepherd.spawn import FILES_FAILED_EXIT, Failed, Launch, NotExecuted, failure_of, needs_child, spawn, spawn_shared
+from penstock.agent.shepherd.login import Login
+from penstock.agent.shepherd.memory import MemoryWatch
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
     BATCH_STEP,
-    FILES_FAILED,
     AttachStep,
     Ended,
     ExitRecord,
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
     from penstock.agent.shepherd.spawn import Identity
     from penstock.wire.messages import Assign
 
-FIRST_SAMPLE_MS = 500
-SAMPLE_MS = 10_000
-WATCH_MS = 1_000
-"""Memory is looked at this often where no cgroup limits it: this is how soon too much is seen."""
 KILL_ROUND_MS = 20
 UNKILLABLE_MS = 60_000
 """What SIGKILL has not ended by then (uninterruptible sleep) is named in the record and left."""
@@ -85,23 +82,17 @@ class Run:
         self._send = send
         now_ms = boot_ms()
         self._limit = TimeLimit(now_ms, assign.time_limit_s, assign.warn_before_s if assign.warn_signal else None)
-        self._meter = Meter()
-        self._batch_pid = 0
-        self._batch_status: int | None = None if assign.batch else 0
-        self._failure = -1
+        self.meter = Meter()
+        """Of everything that is not a step's."""
+        self._batch = BatchScript(assign, identity, berth, groups)
+        self._login = Login(identity, berth.name)
+        self._memory = MemoryWatch(self, now_ms)
         self._cause = ""
         self._detail = ""
         self._ending = False
-        self._over_memory = 0
-        self._login_pid = 0
-        self._login_failure = -1
-        self._login_pipe = -1
-        self._login_output = bytearray()
-        self._login_until_ms: int | None = None
         self._kill_at_ms: int | None = None
         self._round_at_ms: int | None = None
         self._stop_at_ms: int | None = None
-        self._sample_at_ms: int | None = now_ms + FIRST_SAMPLE_MS
         self._give_up_ms: int | None = None
         berth.begin(Begin(*self.key, assign.uid, os.getpid(), boot, self.start_ms, berth.name, groups.paths))
         self._on_message = {
@@ -124,151 +115,102 @@ class Run:
         elif not self.assign.batch:
             return
         elif self.assign.login_environment:
-            self._start_login()
+            try:
+                self._login.start()
+            except OSError as error:
+                self._fail(f"the login environment could not be read: {error}")
         else:
             self._start_script(None)
 
-    def _start_login(self) -> None:
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        base = environment.login_base(self.assign.uid)
-        launch = Launch(self.identity, environment.login_argv(), base)
-        base[processes.BERTH_VARIABLE.encode()] = os.fsencode(self.berth.name)
-        launch.cwd = os.fsdecode(base[b"HOME"])
-        launch.fds = (null, writer, null)
-        try:
-            os.set_blocking(writer, True)
-            self._login_pid, self._login_failure = spawn(launch)
-            self._login_pipe = reader
-            self._login_until_ms = boot_ms() + environment.LOGIN_TIMEOUT_S * 1000
-        except OSError as error:
-            os.close(reader)
-            self._fail(f"the login environment could not be read: {error}")
-        finally:
-            os.close(writer)
-            os.close(null)
-
     def _end_login(self) -> None:
         """The profile ended, or its time is over: start the script with what it gave."""
-        os.close(self._login_pipe)
-        self._login_pipe = -1
-        self._login_until_ms = None
-        login = environment.parse_login(bytes(self._login_output))
-        self._login_output.clear()
+        login = self._login.result()
         if not self._ending:
-            self._start_script(login if login is not None else environment.login_base(self.assign.uid))
+            self._start_script(login)
 
     def _start_script(self, login: dict[bytes, bytes] | None) -> None:
-        assign = self.assign
-        variables = environment.for_batch(
-            assign,
-            node=self.setup.node,
-            hostname=self.setup.hostname,
-            cluster=self.setup.cluster,
-            berth=self.berth.name,
-            gpus=self.setup.gpus,
-            login=login,
-        )
-        try:
-            path = os.fsencode(self.berth.write_script(assign.script, assign.uid, assign.gid))
-            launch = Launch(self.identity, [path, *map(os.fsencode, assign.argv)], variables)
-            launch.cwd, launch.umask, launch.rlimits = assign.work_dir, assign.umask, assign.rlimits
-            launch.files = (assign.stdin or os.devnull, assign.stdout or os.devnull, assign.stderr, assign.append)
-            launch.enter, launch.leave = self.groups.enter, self.groups.leave
-            if needs_child(launch):
-                self._batch_pid, self._failure = spawn(launch)
-            else:
-                self._batch_pid = spawn_shared(launch)
-        except NotExecuted as error:
-            self._batch_status = error.status << 8
+        why = self._batch.start(self.setup, login)
+        if why:
+            self._cause, self._detail = "LaunchFailed", why
+        if self._batch.over:
             self._ending = True
-        except Failed as error:
-            self._fail(str(error))
-            self._batch_status = FILES_FAILED
-        except OSError as error:
-            self._fail(f"the batch script could not be started: {error}")
 
     def _fail(self, detail: str) -> None:
         self._cause, self._detail = "LaunchFailed", detail
-        self._batch_status = 1 << 8
+        self._batch.status = NOT_STARTED_STATUS
         self._ending = True
 
     # --- what the loop asks
 
     @property
     def pid(self) -> int:
-        return self._batch_pid or os.getpid()
+        return self._batch.pid or os.getpid()
 
     @property
     def ending(self) -> bool:
         """Processes are on their way out: it is worth looking at the children without being told."""
         return self._ending
 
+    def going(self) -> list[StepRun]:
+        """The steps that are not over."""
+        return [step for step in self.steps.values() if step.record is None]
+
     def step_states(self) -> tuple[tuple[int, ...], tuple[tuple[int, ExitRecord], ...]]:
         """The steps that go, and those that ended and are not acknowledged."""
-        going = tuple(step.id for step in self.steps.values() if step.record is None)
+        going = tuple(step.id for step in self.going())
         return going, tuple((step.id, step.record) for step in self.steps.values() if step.record is not None)
 
     def knows(self, pid: int) -> bool:
         """True for a process that is nobody's orphan: the script or a task."""
-        return pid in (self._batch_pid, self._login_pid) or any(pid in step.pids for step in self.steps.values())
+        return pid in (self._batch.pid, self._login.pid) or any(pid in step.pids for step in self.steps.values())
 
     def fds(self) -> list[tuple[int, int]]:
         """Descriptors to poll, with their events."""
         found: list[tuple[int, int]] = []
-        if self._login_pipe >= 0:
-            found.append((self._login_pipe, 1))
-        for step in self.steps.values():
-            if step.record is None:
-                found += step.io.poll_fds()
+        if self._login.pipe >= 0:
+            found.append((self._login.pipe, select.POLLIN))
+        for step in self.going():
+            found += step.io.poll_fds()
         return found
 
     def handle(self, fd: int, events: int) -> None:
-        if fd == self._login_pipe:
-            data = os.read(fd, 65536)
-            if len(self._login_output) < environment.MAX_LOGIN_BYTES:
-                self._login_output += data
-            if not data:
+        if fd == self._login.pipe:
+            if self._login.read():
                 self._end_login()
             return
-        for step in self.steps.values():
-            if step.record is None and any(fd == one for one, _ in step.io.poll_fds()):
+        for step in self.going():
+            if any(fd == one for one, _ in step.io.poll_fds()):
                 step.io.handle(fd, events)
                 return
 
     def next_s(self, now_ms: int, now_s: float) -> float | None:
         """Seconds until `tick` has something to do; None: no time matters."""
-        times = [self._limit.next_ms(), self._kill_at_ms, self._round_at_ms, self._stop_at_ms, self._sample_at_ms, self._login_until_ms]
+        times = [self._limit.next_ms(), self._kill_at_ms, self._round_at_ms, self._stop_at_ms, self._memory.at_ms, self._login.until_ms]
         waits: list[float] = []
-        for step in self.steps.values():
-            if step.record is None:
-                times.append(step.next_ms())
-                io_s = step.io.next_deadline_s()
-                if io_s is not None:
-                    waits.append(io_s - now_s)
+        for step in self.going():
+            times.append(step.next_ms())
+            io_s = step.io.next_deadline_s()
+            if io_s is not None:
+                waits.append(io_s - now_s)
         waits += [(at - now_ms) / 1000 for at in times if at is not None]
         return max(0.0, min(waits)) if waits else None
 
     def reaped(self, pid: int, wait_status: int, rusage: resource.struct_rusage) -> None:
         """A child of the shepherd ended: the script, a task, or an orphan that came to us."""
-        if pid == self._batch_pid:
-            failure = failure_of(self._failure)
-            self._meter.add(rusage)
+        if pid == self._batch.pid:
+            self.meter.add(rusage)
+            failure = self._batch.exited(wait_status)
             if failure:
                 self._cause, self._detail = self._cause or "LaunchFailed", failure
-                if os.waitstatus_to_exitcode(wait_status) == FILES_FAILED_EXIT:
-                    wait_status = FILES_FAILED
-            self._batch_status = wait_status
             return
-        if pid == self._login_pid:
-            failure_of(self._login_failure)
-            self._login_pid = 0
+        if pid == self._login.pid:
+            self._login.exited()
             return
         for step in self.steps.values():
             if pid in step.pids:
                 step.exited(pid, wait_status, rusage)
                 return
-        self._meter.add(rusage)
+        self.meter.add(rusage)
 
     # --- messages
 
@@ -281,9 +223,9 @@ class Run:
         if message.step_id in self.steps:
             return
         refusal = ""
-        if self._ending or (self._batch_status is not None and self.assign.batch):
+        if self._ending or self._batch.over:
             refusal = "the job is ending"
-        elif sum(step.record is None for step in self.steps.values()) >= MAX_STEPS:
+        elif len(self.going()) >= MAX_STEPS:
             refusal = f"{MAX_STEPS} steps run on this node already"
         try:
             if refusal:
@@ -292,7 +234,7 @@ class Run:
             step = StepRun(self, message)
         except (OSError, ValueError) as error:
             self.berth.forget_step(message.step_id)
-            record = ExitRecord(1 << 8, wall_ms(), wall_ms(), "LaunchFailed", str(error))
+            record = ExitRecord(NOT_STARTED_STATUS, wall_ms(), wall_ms(), "LaunchFailed", str(error))
             self._send(StepEnded(*self.key, message.step_id, record))
             return
         self.steps[message.step_id] = step
@@ -318,9 +260,9 @@ class Run:
     def _deliver(self, number: int, scope: str, step_id: int = 0) -> str:
         """Send one signal; the reason if it cannot be."""
         if scope == "batch":
-            if not self._batch_pid or self._batch_status is not None:
+            if not self._batch.going:
                 return "there is no batch script on this node"
-            processes.kill_each([self._batch_pid], number)
+            processes.kill_each([self._batch.pid], number)
             return ""
         table = processes.table()
         if scope == "step":
@@ -329,10 +271,10 @@ class Run:
                 return f"step {step_id} does not run on this node"
             step.signal(number, table)
         elif scope == "steps":
-            for step in self._going():
+            for step in self.going():
                 step.signal(number, table)
         elif scope == "full":
-            theirs = {pid for step in self._going() for pid in step.tree(table)}
+            theirs = {pid for step in self.going() for pid in step.tree(table)}
             processes.kill_each([pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs], number)
         elif scope == "all":
             processes.kill_each(processes.descendants([os.getpid()], table), number)
@@ -345,9 +287,6 @@ class Run:
         kernel gives that signal to another thread, and a Python process whose main thread sleeps does not notice it."""
         table = processes.table()
         return any(table[pid][2] == "T" for pid in processes.descendants([os.getpid()], table))
-
-    def _going(self) -> list[StepRun]:
-        return [step for step in self.steps.values() if step.record is None]
 
     def _terminate(self, message: Terminate, now_ms: int) -> None:
         if message.step_id >= 0:
@@ -363,9 +302,9 @@ class Run:
 
     def _end_all(self, cause: str, number: int, kill_wait_s: int, now_ms: int) -> None:
         """SIGCONT, the signal, and after kill_wait_s SIGKILL, to everything."""
-        if not self._cause and (self._batch_status is None or not self.assign.batch):
+        if not self._cause and not self._batch.over:
             self._cause = cause
-        for step in self._going():
+        for step in self.going():
             step.cause = step.cause or cause
         self._ending = True
         self._limit.resume(now_ms)
@@ -376,7 +315,7 @@ class Run:
         self._kill_at_ms = kill_at_ms if self._kill_at_ms is None else min(self._kill_at_ms, kill_at_ms)
 
     def _suspend(self, message: Suspend, now_ms: int) -> None:
-        limits = [self._limit, *(step.limit for step in self._going())]
+        limits = [self._limit, *(step.limit for step in self.going())]
         if message.resume:
             self._stop_at_ms = None
             self._deliver(signal.SIGCONT, "all")
@@ -395,31 +334,20 @@ class Run:
         table = processes.table()
         found = []
         theirs: set[int] = set()
-        for step in self._going():
+        for step in self.going():
             pids = step.tree(table)
             found.append((step.id, step.meter.now(pids), tuple(pids)))
             theirs.update(pids)
-        if self._batch_pid and self._batch_status is None:
+        if self._batch.going:
             pids = [pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs]
-            found.append((BATCH_STEP, self._meter.now(pids), tuple(pids)))
+            found.append((BATCH_STEP, self.meter.now(pids), tuple(pids)))
         self._send(UsageReport(message.query_id, tuple(found)))
 
     def _notice(self, line: str) -> None:
         """A line in the job's log, and for every step, with the step's name in it, at its client."""
-        self._log(line)
-        for step in self._going():
+        self._batch.log(line)
+        for step in self.going():
             step.io.notice(line.replace(f"JOB {self.key[0]} ON", f"STEP {self.key[0]}.{step.id} ON"))
-
-    def _log(self, line: str) -> None:
-        name = self.assign.stderr or self.assign.stdout
-        if not self.assign.batch or not name:
-            return
-        with contextlib.suppress(OSError):
-            fd = self.identity.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
-            try:
-                os.write(fd, f"{line}\n".encode(errors="surrogateescape"))
-            finally:
-                os.close(fd)
 
     # --- time
 
@@ -443,41 +371,13 @@ class Run:
             self._deliver(signal.SIGKILL, "all")
         if self._round_at_ms is not None and now_ms >= self._round_at_ms:
             self._round_at_ms = None
-        if self._login_until_ms is not None and now_ms >= self._login_until_ms:
+        if self._login.until_ms is not None and now_ms >= self._login.until_ms:
             processes.kill_each(processes.descendants([os.getpid()]), signal.SIGKILL)
             self._end_login()
-        if self._sample_at_ms is not None and now_ms >= self._sample_at_ms:
-            self._sample_at_ms = now_ms + (WATCH_MS if self._watches_memory() else SAMPLE_MS)
-            self._sample()
-        for step in self._going():
+        self._memory.tick(now_ms)
+        for step in self.going():
             step.tick(now_ms)
             step.io.tick(now_s)
-
-    def _watches_memory(self) -> bool:
-        """Somebody must look: no group limits the job's memory, or a step may have less than the job."""
-        limit_mib = self.assign.memory_mib
-        by_hand = limit_mib > 0 and not self.groups.limits_memory
-        return by_hand or any(0 < step.message.memory_mib < (limit_mib or step.message.memory_mib + 1) for step in self._going())
-
-    def _sample(self) -> None:
-        """Peaks of memory; and where nothing else holds the limit, this does."""
-        table = processes.table()
-        everything = processes.descendants([os.getpid()], table)
-        theirs: set[int] = set()
-        relieved = False  # a step was killed just now: what the job has without it is seen next time
-        for step in self._going():
-            pids = step.tree(table)
-            step.meter.sample(pids)
-            relieved |= step.watch_memory(pids)
-            theirs.update(pids)
-        self._meter.sample([pid for pid in everything if pid not in theirs])
-        limit_kib = self.assign.memory_mib * 1024
-        watched = bool(limit_kib) and not (self.groups.limits_memory or self._over_memory or relieved)
-        if watched and processes.resident_kib(everything) > limit_kib:
-            self._over_memory = 1
-            for step in self._going():
-                step.cause = step.cause or "OutOfMemory"
-            processes.kill_each(everything, signal.SIGKILL)
 
     # --- the end
 
@@ -486,13 +386,13 @@ class Run:
         if self.record is not None:
             return
         now_ms = boot_ms()
-        for step in self._going():
+        for step in self.going():
             if step.advance(now_ms):
                 self.berth.end_step(step.id, step.record)
                 self._send(StepEnded(*self.key, step.id, step.record))
         if not self._script_over():
             return
-        going = self._going()
+        going = self.going()
         if not self._ending:
             self._ending = True
             self._end_leftovers(going, now_ms)
@@ -505,9 +405,7 @@ class Run:
 
     def _script_over(self) -> bool:
         """Nothing more will come of the batch script; without one the run stands until it is terminated."""
-        if self._batch_status is not None and self.assign.batch:
-            return True
-        return self._ending and not self._batch_pid and not self._login_pid and self._login_pipe < 0
+        return self._batch.over or (self._ending and not self._batch.pid and self._login.over)
 
     def _end_leftovers(self, going: list[StepRun], now_ms: int) -> None:
         """The script ended by itself: what it left in the background is killed, steps that still go are asked to end first."""
@@ -530,20 +428,20 @@ class Run:
 
     def _finish(self, now_ms: int) -> None:
         """Nothing is left: make the end durable, then say it."""
-        ooms = self.groups.ooms() or self._over_memory
+        ooms = self.groups.ooms() or self._memory.kills
         if ooms:
             if not self._cause:
                 self._cause = "OutOfMemory"
-            self._log(oom_line(f"StepId={self.key[0]}.batch", ooms))
-        self._meter.settle(self.groups.peak_kib())
+            self._batch.log(oom_line(f"StepId={self.key[0]}.batch", ooms))
+        self.meter.settle(self.groups.peak_kib())
         self.record = ExitRecord(
-            wait_status=self._batch_status or 0,
+            wait_status=self._batch.status or 0,
             start_ms=self.start_ms,
             end_ms=wall_ms(),
             cause=self._cause,
             detail=self._detail,
-            pid=self._batch_pid,
-            usage=self._meter.usage(),
+            pid=self._batch.pid,
+            usage=self.meter.usage(),
             step_seconds=self._limit.run_ms(now_ms) // 1000,
         )
         self.berth.end(self.record)
