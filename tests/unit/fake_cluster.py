@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from penstock.agent.shepherd.stdio import StepIo, take_terminal
+from penstock.agent.shepherd.stdio import StepIo
+from penstock.agent.shepherd.stdio_task import take_terminal
 from penstock.wire.messages import TaskIo
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")

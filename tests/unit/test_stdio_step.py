@@ -13,7 +13,8 @@ import pytest
 
 from penstock.agent.shepherd import stdio as shepherd_stdio
 from penstock.agent.shepherd import stdio_link
-from penstock.agent.shepherd.stdio import StepIo, take_terminal
+from penstock.agent.shepherd.stdio import StepIo
+from penstock.agent.shepherd.stdio_task import take_terminal
 from penstock.cli.step_client import StepClient
 from penstock.wire import stdio
 from penstock.wire.messages import TaskIo

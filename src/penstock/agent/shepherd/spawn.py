@@ -21,7 +21,7 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
-from penstock.agent.shepherd.stdio import take_terminal
+from penstock.agent.shepherd.stdio_task import take_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,15 +1,15 @@
 """The standard descriptors of a step's tasks on one node, and their way to the client.
 
-For each task `open_task` gives the three descriptors of the child. Files and /dev/null are the child's own from then on, nothing of them
-passes this process; what goes to the client is a pipe (or a terminal with `pty`, for stdout with `unbuffered`) that this class reads and
-sends through a `ClientLink`. The shepherd's poll loop drives it:
+For each task `open_task` gives the three descriptors of the child (`stdio_task`). Files and /dev/null are the child's own from then on,
+nothing of them passes this process; what goes to the client is a pipe (or a terminal with `pty`, for stdout with `unbuffered`) that this
+class reads and sends through a `ClientLink`. The shepherd's poll loop drives it:
 
     io = StepIo(...); for each rank: fds = io.open_task(rank); spawn; close fds
     io.start()
     loop: poll(io.poll_fds() + ...) → io.handle(fd, events); io.tick(now_s) at io.next_deadline_s(); io.task_exited(rank, status)
     io.finished() → io.close()
 
-A task with `needs_terminal(rank)` must be a session leader and call `take_terminal` before exec, to own its terminal.
+A task with `needs_terminal(rank)` must be a session leader and call `stdio_task.take_terminal` before exec, to own its terminal.
 
 sattach: nothing listens here. `sattach` listens as srun does and asks the controller (op step_attach: address and key, the kernel says who
 asks); the controller sends AttachStep to the step's agents, they hand it to the shepherd, and `attach` dials. Such a reader gets the last
@@ -17,7 +17,7 @@ REPLAY_BYTES first, may type into tasks that read from the client, and never slo
 
 Guarantees: bytes arrive whole, in order and unchanged; memory is bounded (one window of `wire.stdio` a client); a slow srun stops the
 tasks' pipes, a dead one does not: after the bound in `stdio_link` output is read and thrown away and the tasks see the end of their
-standard input. A file that several tasks of the node share is truncated once and appended to by all.
+standard input.
 Assumes: the caller kills what the tasks leave behind; a pipe that is still held LINGER_S after the last exit, silent, is closed.
 Times are seconds of `clock`.
 """
@@ -26,17 +26,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
-import struct
-import termios
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from penstock.agent.shepherd.stdio_link import ClientLink
-from penstock.spec.patterns import fill
+from penstock.agent.shepherd.stdio_task import Opener, TaskEnds, set_window
 from penstock.wire import stdio
 
 if TYPE_CHECKING:
@@ -54,23 +51,6 @@ TERMINAL_LOOK_S = 0.1
 """Between two looks at a terminal that a living task has closed: closing our side would hang it up, and /dev/tty may open it again."""
 MAX_ATTACHED = 16
 _END_OF_FILE_KEY = b"\x04"
-
-
-class _Task:
-    __slots__ = ("exit", "look_at_s", "pending", "pending_eof", "rank", "stdin_fd", "streams")
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-        self.exit = b""
-        """Payload of its EXIT, empty while it runs."""
-        self.look_at_s: float | None = None
-        """Nobody has the terminal open, but the task lives: it is looked at again then."""
-        self.stdin_fd = -1
-        self.pending: deque[tuple[bytes, list[int] | None]] = deque()
-        """Input not yet written, each with its entry in the link's `unacknowledged`."""
-        self.pending_eof = False
-        self.streams: dict[int, int] = {}
-        """Descriptors that are read: fd → OUT or ERR."""
 
 
 class StepIo:
@@ -93,16 +73,15 @@ class StepIo:
         user and raises OSError; `owner_uid`: only this user (or root) may be the client, None: our own user;
         `dial_as`: the rights with which clients are dialled."""
         self._io = io
-        self._names = {"N": node, "j": str(job_id), "J": f"{job_id}.{step_id}", "s": str(step_id), **names}
-        self._open_file = open_file
+        self._opener = Opener(io, {"N": node, "j": str(job_id), "J": f"{job_id}.{step_id}", "s": str(step_id), **names}, open_file)
+        self._node_rank = int(names.get("n", "0"))
         self._clock = clock
         self._node = node
         self._owner_uid = os.getuid() if owner_uid is None else owner_uid
         self._dial_as = dial_as
-        self._tasks = {rank: _Task(rank) for rank in ranks}
-        self._readers = [rank for rank in ranks if self._word(io.stdin, rank) == "client"]
-        self._by_fd: dict[int, _Task] = {}
-        self._truncated: set[str] = set()
+        self._tasks = {rank: TaskEnds(rank) for rank in ranks}
+        self._readers = [rank for rank in ranks if self._opener.reads_client(rank)]
+        self._by_fd: dict[int, TaskEnds] = {}
         self._replay: deque[tuple[int, int, bytes]] = deque()
         self._replay_bytes = 0
         self._quiet_since_s: float | None = None
@@ -118,83 +97,17 @@ class StepIo:
     def open_task(self, rank: int) -> tuple[int, int, int]:
         """Three distinct descriptors for the child, close-on-exec; OSError where a file cannot be opened."""
         task = self._tasks[rank]
-        opened: list[int] = []
-        try:
-            if self.needs_terminal(rank):
-                opened.append(self._open_terminal(task))
-                opened += [os.dup(opened[0]), os.dup(opened[0])]
-            elif self._io.pty:
-                opened += [os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in range(3)]
-            else:
-                opened.append(self._open_input(task))
-                opened.append(self._open_output(task, self._io.stdout, stdio.OUT))
-                opened.append(self._open_output(task, self._io.stderr or self._io.stdout, stdio.ERR))
-        except OSError:
-            for fd in opened:
-                os.close(fd)
-            self._close_task(task)
-            raise
-        return opened[0], opened[1], opened[2]
+        fds = self._opener.open(task)
+        for fd in task.fds():
+            self._by_fd[fd] = task
+        return fds
 
     def needs_terminal(self, rank: int) -> bool:
-        """True where the child must call `take_terminal` (--pty, task 0)."""
-        return self._io.pty and rank == 0 and self._main is not None
-
-    def _word(self, word: str, rank: int) -> str:
-        if word.startswith("task:"):
-            word = "client" if word[5:] == str(rank) else "none"
-        return "none" if word == "client" and not self._io.address else word
-
-    def _open_input(self, task: _Task) -> int:
-        word = self._word(self._io.stdin, task.rank)
-        if word == "none":
-            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if word != "client":
-            return self._open_file(fill(word, {**self._names, "t": str(task.rank)}), os.O_RDONLY | os.O_CLOEXEC)
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(write_fd, False)
-        task.stdin_fd = write_fd
-        self._by_fd[write_fd] = task
-        return read_fd
-
-    def _open_output(self, task: _Task, word: str, kind: int) -> int:
-        word = self._word(word, task.rank)
-        if word == "none":
-            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        if word != "client":
-            path = fill(word, {**self._names, "t": str(task.rank)})
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            if not self._io.append and path not in self._truncated:
-                flags |= os.O_TRUNC
-            fd = self._open_file(path, flags)
-            self._truncated.add(path)
-            return fd
-        if self._io.unbuffered and kind == stdio.OUT:
-            read_fd, write_fd = os.openpty()
-            attributes = termios.tcgetattr(write_fd)
-            attributes[1] &= ~termios.OPOST  # bytes as they are written
-            attributes[3] &= ~termios.ECHO
-            termios.tcsetattr(write_fd, termios.TCSANOW, attributes)
-        else:
-            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        self._watch(task, read_fd, kind)
-        return write_fd
-
-    def _open_terminal(self, task: _Task) -> int:
-        master_fd, slave_fd = os.openpty()
-        _set_window(master_fd, self._io.rows, self._io.columns)
-        self._watch(task, master_fd, stdio.OUT)
-        task.stdin_fd = master_fd
-        return slave_fd
-
-    def _watch(self, task: _Task, fd: int, kind: int) -> None:
-        os.set_blocking(fd, False)
-        task.streams[fd] = kind
-        self._by_fd[fd] = task
+        """True where the child must call `stdio_task.take_terminal` (--pty, task 0)."""
+        return self._opener.needs_terminal(rank)
 
     def _link(self, address: str, key: bytes, *, lossy: bool) -> ClientLink:
-        node_rank = int(self._names.get("n", "0"))
-        return ClientLink(address, key, self._node, node_rank, owner_uid=self._owner_uid, lossy=lossy, dial_as=self._dial_as)
+        return ClientLink(address, key, self._node, self._node_rank, owner_uid=self._owner_uid, lossy=lossy, dial_as=self._dial_as)
 
     # --- while they run
 
@@ -255,7 +168,7 @@ class StepIo:
         if fd in task.streams and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
             self._read(task, fd)
 
-    def _read(self, task: _Task, fd: int) -> bool:
+    def _read(self, task: TaskEnds, fd: int) -> bool:
         """One piece of output; False when there is none now."""
         kind = task.streams[fd]
         try:
@@ -285,7 +198,7 @@ class StepIo:
         while self._replay_bytes > REPLAY_BYTES and len(replay) > 1:
             self._replay_bytes -= len(replay.popleft()[2])
 
-    def _end_stream(self, task: _Task, fd: int) -> None:
+    def _end_stream(self, task: TaskEnds, fd: int) -> None:
         kind = task.streams.pop(fd)
         del self._by_fd[fd]
         os.close(fd)
@@ -322,9 +235,9 @@ class StepIo:
             return
         for task in self._tasks.values():
             if self._io.pty and task.stdin_fd >= 0:
-                _set_window(task.stdin_fd, rows, columns)
+                set_window(task.stdin_fd, rows, columns)
 
-    def _feed(self, task: _Task) -> None:
+    def _feed(self, task: TaskEnds) -> None:
         """Write input to the task until its pipe is full."""
         if task.stdin_fd < 0:
             return  # not opened yet: the input waits
@@ -352,7 +265,7 @@ class StepIo:
             else:
                 self._close_input(task)
 
-    def _close_input(self, task: _Task) -> None:
+    def _close_input(self, task: TaskEnds) -> None:
         if task.stdin_fd >= 0 and task.stdin_fd not in task.streams:
             del self._by_fd[task.stdin_fd]
             os.close(task.stdin_fd)
@@ -360,7 +273,7 @@ class StepIo:
             task.stdin_fd = -1
         self._drop_input(task)
 
-    def _drop_input(self, task: _Task) -> None:
+    def _drop_input(self, task: TaskEnds) -> None:
         if task.rank in self._readers:
             self._readers.remove(task.rank)
         task.pending_eof = False
@@ -450,28 +363,11 @@ class StepIo:
         return all(link.delivered or (late and link.lossy) for link in self._links)
 
     def close(self) -> None:
+        self._by_fd.clear()
         for task in self._tasks.values():
-            self._close_task(task)
+            task.close()
         for link in self._links:
             link.close()
-
-    def _close_task(self, task: _Task) -> None:
-        for fd in {*task.streams, task.stdin_fd} - {-1}:
-            self._by_fd.pop(fd, None)
-            os.close(fd)
-        task.streams.clear()
-        task.stdin_fd = -1
-
-
-def take_terminal() -> None:
-    """In the child of a task that needs a terminal, after setsid and with the terminal as descriptor 0: make it the controlling one."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def _set_window(fd: int, rows: int, columns: int) -> None:
-    if rows > 0 and columns > 0:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", min(rows, 65535), min(columns, 65535), 0, 0))
 
 
 def _release(entry: list[int] | None) -> None:
