@@ -97,6 +97,40 @@ def test_what_was_measured_is_what_a_hand_computes():
     assert summary.jain == pytest.approx((1.2 + 1) ** 2 / (2 * (1.2**2 + 1)))
 
 
+def starts_under_slurm(cluster: str, *jobs: TraceJob) -> dict[int, int]:
+    """Start by submission."""
+    metrics = Experiment(parse_cluster(cluster), POLICIES["slurm"], limits_by("log", 0, 0)).run(iter(jobs))
+    return dict(zip(metrics.submit_s, metrics.start_s, strict=True))
+
+
+@pytest.mark.parametrize("begin_s", [0, 1_000])
+def test_the_slurm_reference_backfills_at_multiples_of_its_interval_only(begin_s):
+    """The short job could run beside the first from its submission on; only a backfill pass, at a multiple of 30 s, may see that."""
+    first = TraceJob("first", begin_s, 100, 100, 1, 0)
+    wide, short = TraceJob("wide", begin_s + 1, 100, 100, 2, 0), TraceJob("short", begin_s + 2, 10, 60, 1, 0)
+    tick_s = -(-(begin_s + 2) // 30) * 30
+    assert starts_under_slurm("1*n[cpu:2]", first, wide, short) == {begin_s: begin_s, begin_s + 1: begin_s + 100, begin_s + 2: tick_s}
+
+
+def test_the_slurm_reference_looks_no_further_than_its_window():
+    """The wide job's start lies behind the day that backfill looks ahead, so it gets no reservation and the long one overtakes it."""
+    day_s = 86_400
+    first, wide = TraceJob("first", 0, 2 * day_s, 2 * day_s, 1, 0), TraceJob("wide", 1, 60, 60, 2, 0)
+    overtakes = TraceJob("long", 2, 3 * day_s, 3 * day_s, 1, 0)
+    assert starts_under_slurm("1*n[cpu:2]", first, wide, overtakes) == {0: 0, 1: 30 + 3 * day_s, 2: 30}
+
+
+def test_what_runs_counts_as_use_in_the_slurm_reference():
+    """Ann and eve came first; as ann's job still runs and bob has used nothing, bob goes before her."""
+    jobs = (
+        TraceJob("a", 0, 9_000, 9_000, 1, 0, "ann"),
+        TraceJob("e", 1, 100, 100, 1, 0, "eve"),
+        TraceJob("a2", 10, 500, 500, 1, 0, "ann"),
+        TraceJob("b", 11, 500, 500, 1, 0, "bob"),
+    )
+    assert starts_under_slurm("1*n[cpu:2]", *jobs) == {0: 0, 1: 1, 10: 601, 11: 101}
+
+
 def test_free_devices_count_as_idle_while_a_large_job_waits():
     jobs = [TraceJob("a", 0, 3_600, 3_600, 1, 0), TraceJob("wide", 0, 10, 10, 2, 0)]
     summary = Experiment(parse_cluster("1*n[cpu:2]"), POLICIES["fifo"], limits_by("log", 0, 0)).run(iter(jobs)).summary()

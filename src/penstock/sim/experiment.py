@@ -27,7 +27,7 @@ from penstock.sim.workload.limits import Limits
 
 EPOCH_S = EPOCH_MS // 1000
 USAGE_HALF_LIFE_S = 7 * 86_400
-"""Of what a user has used; Slurm's PriorityDecayHalfLife."""
+"""Of what a user has used, jobs that run included; Slurm's PriorityDecayHalfLife."""
 UNLIMITED_RUN_S = 1 << 40
 """The run time that no limit bounds."""
 
@@ -51,19 +51,25 @@ class Tracked:
 
 @dataclass(slots=True)
 class User:
-    """What the scheduler has seen of a user: run times of the jobs that ended last, decayed usage as it was at ``usage_s``."""
+    """What the scheduler has seen of a user: run times of the jobs that ended last, decayed usage of ended jobs as it was at ``usage_s``."""
 
     last_s: int = -1
     before_s: int = -1
     usage: float = 0.0
     usage_s: int = 0
 
-    def used(self, device_s: int, now_s: int) -> None:
-        self.usage = self.usage_at(now_s) + device_s
+    def used(self, devices: int, seconds: int, now_s: int) -> None:
+        """A job ends that ran so long."""
+        self.usage = self.usage_at(now_s) + accrued(devices, seconds)
         self.usage_s = now_s
 
     def usage_at(self, now_s: int) -> float:
         return self.usage * math.exp2((self.usage_s - now_s) / USAGE_HALF_LIFE_S)
+
+
+def accrued(devices: int, seconds: int) -> float:
+    """Device-seconds of a run of so many seconds that lasts until now, each decayed since it passed."""
+    return devices * USAGE_HALF_LIFE_S / math.log(2) * -math.expm1(-math.log(2) * seconds / USAGE_HALF_LIFE_S)
 
 
 class Experiment:
@@ -127,8 +133,8 @@ class Experiment:
         self.cluster.end(now_s, job_id, "TimeLimit" if timeout else "")
         user = self._seen[job.user]
         user.last_s, user.before_s = now_s - job.begun_s, user.last_s
-        user.used((now_s - job.begun_s) * job.size, now_s)
-        self._everyone.used((now_s - job.begun_s) * job.size, now_s)
+        user.used(job.size, now_s - job.begun_s, now_s)
+        self._everyone.used(job.size, now_s - job.begun_s, now_s)
         self.metrics.ended(job.submit_s, job.begun_s, now_s, job.size, job.user, timeout)
         if self.recorder is not None:
             self.recorder.bars.end(job_id, job.begun_s, now_s, job.user)
@@ -141,8 +147,7 @@ class Experiment:
         view = self.cluster.view(now_s)
         while self._waiting:
             if policy.at_events is not None:
-                full = now_s >= self._next_full_s
-                budget = policy.budget if full else policy.at_events
+                budget = policy.budget if self._full_is_due(now_s) else policy.at_events
             guided, behind = guide(policy, view, self._facts(view)) if policy.needs_facts else (view, None)
             plan = self.cluster.plan(guided, budget, behind)
             self.metrics.passes += 1
@@ -164,6 +169,12 @@ class Experiment:
                 break
         self._observe(now_s, view)
         return wake_s if self._waiting else None
+
+    def _full_is_due(self, now_s: int) -> bool:
+        """Full passes stand on the grid of the interval. One that would have been due while nobody waited is made at its next point."""
+        if self._next_full_s < now_s:
+            self._next_full_s = _grid(now_s - 1, self.policy.interval_s)
+        return now_s == self._next_full_s
 
     def _full_after(self, now_s: int, was_full: bool, started: bool) -> int:
         """The instant of the next full pass."""
@@ -189,19 +200,25 @@ class Experiment:
     def _facts(self, view: View) -> Facts:
         waiting = [self._jobs[job_id] for job_id in view.pending.job_id.tolist()]
         running = [self._jobs[job_id] for job_id in view.running.job_id.tolist()]
-        seen = [self._seen[job.user] for job in waiting]
         now_s = view.now_s - EPOCH_S
+        used = [user.usage_at(now_s) for user in self._seen]
+        of_all = self._everyone.usage_at(now_s)
+        for job_id in dict.fromkeys(view.running.job_id.tolist()):
+            job = self._jobs[job_id]
+            so_far = accrued(job.size, now_s - job.begun_s)
+            used[job.user] += so_far
+            of_all += so_far
         return Facts(
             submit_s=_column(job.submit_s + EPOCH_S for job in waiting),
             user=_column(job.user for job in waiting),
             devices=_column(job.size for job in waiting),
             recent_s=np.array([[job.last_s for job in waiting], [job.before_s for job in waiting]], np.int64),
-            usage=_column(int(user.usage_at(now_s)) for user in seen),
+            usage=_column(int(used[job.user]) for job in waiting),
             begun_s=_column(job.begun_s + EPOCH_S for job in running),
             expected_s=_column(job.expected_s for job in running),
             capacity=self.layout.devices,
             users=len(self._seen),
-            usage_of_all=int(self._everyone.usage_at(now_s)),
+            usage_of_all=int(of_all),
         )
 
 

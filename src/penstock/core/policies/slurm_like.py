@@ -1,13 +1,13 @@
 """A reference for what Slurm does with its two schedulers and the multifactor priority, so that gains are told against it.
 
 At each event the main scheduler walks the queue by priority and stops at the first job that does not fit, after DEPTH jobs at most.
-Every INTERVAL_S the backfill scheduler walks the first BACKFILL_DEPTH jobs and gives each that does not fit a reservation, where one begins
-within WINDOW_S; ends are rounded up to RESOLUTION_S. These are the defaults of slurm.conf(5) (default_queue_depth, bf_interval, bf_window,
-bf_resolution) and, for bf_max_job_test, that of the source (the page says 100).
+At multiples of INTERVAL_S, if anything has changed since, the backfill scheduler walks the first BACKFILL_DEPTH jobs and gives each that
+does not fit a reservation, where one begins within WINDOW_S; ends are rounded up to RESOLUTION_S. These are the defaults of slurm.conf(5)
+(default_queue_depth, bf_interval, bf_window, bf_resolution) and, for bf_max_job_test, that of the source (the page says 100).
 
 Priority is the multifactor plug-in's sum (slurm.conf(5), PriorityType): age, up to MAX_AGE_S; fair share, 2 to the power of minus the
-user's decayed share of all use over an equal share; size, the share of the cluster that the job asks for. Weights are those of the example
-in SchedMD's description of the plug-in.
+user's decayed share of all use (jobs that run included) over an equal share; size, the share of the cluster that the job asks for. Weights
+are those of the example in SchedMD's description of the plug-in.
 
 Not modelled: partitions' and QOS factors (logs have none), Fair Tree, the time that Slurm's passes take.
 Guarantee: none to jobs whose reservation would begin behind the window or that are deeper in the queue than BACKFILL_DEPTH.
