@@ -51,7 +51,7 @@ class Tracked:
 
 @dataclass(slots=True)
 class User:
-    """What the scheduler has seen of a user: run times of the jobs that ended last, decayed usage of ended jobs as it was at ``usage_s``."""
+    """What the scheduler has seen of a user: run times of the jobs that ended last, what they used, decayed, as it was at ``usage_s``."""
 
     last_s: int = -1
     before_s: int = -1
