@@ -206,7 +206,7 @@ def test_the_feed_is_read_from_any_sequence_and_bounded(store, monkeypatch):
     assert store.feed(97, 2) == [(98, b"98"), (99, b"99")]
     assert store.feed(100, 2) == []
     assert len(store.feed(0, 10**9)) == 100
-    for module in ("memory", "sqlite"):
+    for module in ("memory", "sqlite_read"):
         monkeypatch.setattr(f"penstock.store.{module}.FEED_READ_MAX", 10)
     assert len(store.feed(0, 10**9)) == 10
 
@@ -250,7 +250,7 @@ def test_requests_are_forgotten_by_age(store):
 
 
 def test_requests_are_bounded_by_number(store, monkeypatch):
-    for module in ("memory", "sqlite"):
+    for module in ("memory", "sqlite_write"):
         monkeypatch.setattr(f"penstock.store.{module}.REQUESTS_MAX", 20)
     for number in range(30):
         store.commit(Batch(requests=[(b"%d" % number, 0, b"", 1)]))
@@ -446,7 +446,7 @@ def test_a_query_is_bounded(store, monkeypatch):
     assert len(found(store, ids=tuple(range(10_000)))) == 11
     assert found(store, tasks=tuple((key, 1) for key in range(10_000))) == []
     assert found(store, states=tuple(map(str, range(10_000))), from_ms=1) == []
-    for module in ("memory", "sqlite"):
+    for module in ("memory", "sqlite_read"):
         monkeypatch.setattr(f"penstock.store.{module}.QUERY_ROWS_MAX", 10)
     with pytest.raises(QueryTooLarge, match="more than 10 jobs"):
         found(store)

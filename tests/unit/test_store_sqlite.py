@@ -12,7 +12,7 @@ import threading
 import apsw
 import pytest
 
-from penstock.store import sqlite
+from penstock.store import sqlite_file
 from penstock.store.base import (
     Batch,
     JobIndex,
@@ -210,7 +210,7 @@ def test_a_damaged_script_is_never_given_out(tmp_path):
 
 
 def test_a_foreign_lock_makes_the_commit_fail_after_the_timeout(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_MS", 10)
     store = open_store(tmp_path)
     shell = apsw.Connection(str(tmp_path / "state.db"))
     shell.execute("BEGIN IMMEDIATE")

@@ -28,7 +28,8 @@ import penstock
 from penstock.store.base import FEED_VERSION, StoreCorrupt, StoreError, StoreFailed, StoreNewer
 from penstock.store.lock import WriterLock
 from penstock.store.schema import APPLICATION_ID, migrations, recorded_version
-from penstock.store.sqlite import DATABASE, RESTORE_MARKER, make_private_directory, sync_directory
+from penstock.store.sqlite import RESTORE_MARKER
+from penstock.store.sqlite_file import DATABASE, make_private_directory, sync_directory
 
 FORMAT_VERSION = 2
 """1 had no files; it is read as a backup without any."""
