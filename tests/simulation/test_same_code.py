@@ -6,6 +6,7 @@ import ast
 import pathlib
 
 import penstock.agent.service
+import penstock.controller.planner
 import penstock.controller.service
 import penstock.sim
 from penstock.sim import controller, machine, simulation
@@ -17,7 +18,7 @@ PROCESSES_AND_CLOCKS = ("__main__.py", "command.py")
 
 def test_the_controllers_reactor_cycle_and_load_are_the_simulations():
     assert controller.Reactor is penstock.controller.service.Reactor is simulation.Parts().reactor
-    assert controller.cycle is penstock.controller.service.cycle
+    assert controller.cycle is penstock.controller.planner.cycle
     assert simulation.load is penstock.controller.service.load is simulation.Parts().load
 
 

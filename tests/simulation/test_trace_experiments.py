@@ -7,7 +7,7 @@ import pathlib
 import pytest
 from textbook import starts
 
-import penstock.controller.service
+import penstock.controller.planner
 import penstock.engine.reactor
 from penstock.core.policies import POLICIES
 from penstock.engine.indexes import Indexes
@@ -28,7 +28,7 @@ def replay(policy: str, jobs: int, limits: str = "log", cluster: str = "1*sp2[cp
 
 
 def test_the_controllers_cycle_applier_and_apply_move_the_virtual_cluster():
-    assert virtual.cycle is penstock.controller.service.cycle
+    assert virtual.cycle is penstock.controller.planner.cycle
     assert virtual.apply_plan is penstock.engine.reactor.apply_plan
     assert virtual.apply is penstock.engine.reactor.apply
 

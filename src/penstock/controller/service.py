@@ -1,7 +1,7 @@
 """`penstock controller --dir DIR`: the process that owns the state of one cluster.
 
-It loads the rows, takes office (a new epoch), and turns: requests, messages and timers go into the reactor, a planning pass runs in
-slices between them, batches go to the commit thread. SIGTERM ends it after the last commit; jobs do not notice.
+It loads the rows, takes office (a new epoch), and turns: requests, messages and timers go into the reactor, a planning pass (`planner`) and
+long replies (`slices`) go on between them, batches go to the commit thread. SIGTERM ends it after the last commit; jobs do not notice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Generator
 from itertools import islice
 from logging.handlers import RotatingFileHandler
 from typing import Any
@@ -28,9 +27,9 @@ from penstock.controller.clients import Client, Gateway
 from penstock.controller.committer import FATAL_EXIT, Committer
 from penstock.controller.configuration import read_config, reread
 from penstock.controller.mail import send_mail
+from penstock.controller.planner import PlannerHost
 from penstock.controller.reading import Reading
-from penstock.core.cycle import cycle
-from penstock.core.plan import Plan
+from penstock.controller.slices import ViewSlices
 from penstock.engine.reactor import BrokenEvent, Reactor
 from penstock.engine.requests import OP_MAX_CHARACTERS
 from penstock.engine.rows import decode_job, load
@@ -41,10 +40,6 @@ from penstock.store.base import Batch, JobQuery, StoreError
 from penstock.store.sqlite import SqliteStore
 from penstock.wire.messages import Hello, ToAgent, ToController
 
-SLICE_S = 0.001
-"""Longest turn of a planning pass or a view before others are served."""
-CHEAP_PASS_S = 0.005
-"""A pass that took longer rests as long as it ran, so that planning takes at most half of the processor."""
 LOG_BYTES = 8 << 20
 MAINTAIN_S = 30.0
 FEED_KEEP = 200_000
@@ -80,10 +75,9 @@ class Service:
         self.gateway = Gateway(self._request, self._client_gone)
         self.door = AgentDoor(self._hello, self._message, self._node_lost)
         self.reading = Reading(self.reactor, self.store)
+        self._views = ViewSlices(self.reactor, self.reading, loop)
+        self._planner = PlannerHost(self.reactor, loop, self._touch, now_ms)
         self._turning = False
-        self._pass: Generator[int, None, Plan] | None = None
-        self._pass_s = 0.0
-        self._rest_until_s = 0.0
         self._blobs: dict[bytes, bytes] = {}
         self._blob_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -135,7 +129,7 @@ class Service:
     def _request(self, client: Client, fields: dict[str, Any], sections: list[bytes]) -> None:
         op = fields.get("op")
         if isinstance(op, str) and self.reading.knows(op):
-            self._start_view(client, fields)
+            self._views.start(client, fields, now_ms())
             return
         first = None
         request_id = fields.get("id", "")
@@ -180,39 +174,8 @@ class Service:
 
     def _turn(self) -> None:
         self._turning = False
-        if self._pass is None and self.reactor.needs_plan:
-            now_s = self._loop.time()
-            if now_s >= self._rest_until_s:
-                view = self.reactor.view(now_ms())
-                self.reactor.statistics.pass_begins(len(view.pending))
-                self._pass = cycle(view, self.reactor.budget, self.reactor.statistics)
-                self._pass_s = 0.0
-                self._plan()
-            else:
-                self._loop.call_at(self._rest_until_s, self._touch)
+        self._planner.turn()
         self.reactor.flush()
-
-    def _plan(self) -> None:
-        """A slice of the pass; at its end the plan is carried out."""
-        if self._pass is None:
-            return
-        begun_s = time.perf_counter()
-        plan = None
-        try:
-            while time.perf_counter() - begun_s < SLICE_S:
-                next(self._pass)
-        except StopIteration as done:
-            plan = done.value
-        self._pass_s += time.perf_counter() - begun_s
-        if plan is None:
-            self._loop.call_soon(self._plan)
-            return
-        self._pass = None
-        self.reactor.statistics.pass_ended(plan, round(self._pass_s * 1e6), now_ms())
-        self.reactor.planned(plan, now_ms())
-        if self._pass_s > CHEAP_PASS_S:
-            self._rest_until_s = self._loop.time() + self._pass_s
-        self._touch()
 
     def _durable(self, seq: int) -> None:
         while True:
@@ -265,46 +228,6 @@ class Service:
         elif self.reactor.refusing and self.store.restore_reserve() and not self.store.low_water():
             self._disk_full(False)
             log.info("room on the disk again: jobs are accepted")
-
-    # --- views ---
-
-    def _start_view(self, client: Client, fields: dict[str, Any]) -> None:
-        try:
-            client.view = self.reading.open(client, fields, now_ms())
-        except SlurmError as error:
-            client.write("!", f"{error.code}\t{error.text}\t{error.detail}".encode("utf-8", "surrogateescape"))
-            return
-        if client.view is not None:
-            client.resume = lambda: self._view_slice(client)
-            self._view_slice(client)
-
-    def _view_slice(self, client: Client) -> None:
-        """Pieces of a view until the slice is over or the reader is behind; they leave when what they tell is durable."""
-        view = client.view
-        if view is None or not client.writable:
-            return
-        begun_s = time.perf_counter()
-        try:
-            while client.writable:
-                chunk = next(view)
-                if chunk:
-                    self.reactor.answer(client.number, "+", chunk)
-                if time.perf_counter() - begun_s > SLICE_S:
-                    self._loop.call_soon(self._view_slice, client)
-                    return
-        except StopIteration:
-            self._end_view(client, "=", b"")
-        except SlurmError as error:
-            text = f"{error.code}\t{error.text}\t{error.detail}"
-            self._end_view(client, "!", text.encode("utf-8", "surrogateescape"))
-        except Exception:  # a mistake of ours: the client is told instead of waiting for ever
-            log.exception("a view for uid %d failed", client.caller.uid)
-            self._end_view(client, "!", b"-1\tUnspecified error\tthe controller failed at this request; its log says where")
-
-    def _end_view(self, client: Client, kind: str, payload: bytes) -> None:
-        client.view = client.resume = None
-        self.reactor.answer(client.number, kind, payload)
-        client.go_on()
 
     # --- life ---
 
