@@ -232,10 +232,8 @@ def venus() -> int:
     say("worst fit", [strict_fifo(jobs, WORST_FIT)])
     say("one pool of 768 GPUs, no nodes", [strict_fifo(jobs, POOL)])
     for order, sign in (("small", 1), ("large", -1)):
-        say(
-            f"jobs of one second: {order} ones first",
-            [strict_fifo(sorted(jobs, key=lambda job, s=sign: (job.submit_s, s * job.size)), PLANNER)],
-        )
+        ordered = [jobs[at] for _, _, at in sorted((job.submit_s, sign * job.size, at) for at, job in enumerate(jobs))]
+        say(f"jobs of one second: {order} ones first", [strict_fifo(ordered, PLANNER)])
     for what, rule in (("the planner's rules", PLANNER), ("equal nodes by number, 8 and 6", BY_NUMBER)):
         values = [strict_fifo(_without(jobs, _light(jobs, Random(seed))), rule) for seed in range(1, DRAWS + 1)]
         say(f"{LEFT_OUT} light jobs left out, as the table did ({DRAWS} draws), {what}", values)
