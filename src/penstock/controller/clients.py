@@ -227,7 +227,7 @@ def parse_request(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
     if size > len(frame) - 4:
         raise ValueError("the request's head is longer than the request")
     fields = _decode(frame[4 : 4 + size])
-    sections = []
+    sections: list[bytes] = []
     at = 4 + size
     while at < len(frame):
         length = int.from_bytes(frame[at : at + 4], "big")
