@@ -24,7 +24,8 @@ def workload():
 
 
 def test_nodes_and_pods_are_read_as_published(workload):
-    assert workload.nodes[0] == openb.Node("openb-node-1032", 128000, 1048576, 1, "A10")
+    assert openb.Node("openb-node-1032", 128000, 1048576, 1, "A10") in workload.nodes
+    assert [node.name for node in workload.nodes] == sorted(node.name for node in workload.nodes)
     assert workload.capacity_milli == 1000 * sum(node.gpus for node in workload.nodes)
     assert {pod.models for pod in workload.pods} >= {"", "T4", "V100M16|V100M32"}
 
@@ -45,20 +46,28 @@ def test_a_part_of_a_gpu_is_asked_for_as_shards_and_models_as_a_constraint():
 
 
 def test_arrivals_are_all_pods_shuffled_and_then_samples_up_to_the_ratio(workload):
-    pods = workload.arrivals(2.0, SEED)
-    assert pods == workload.arrivals(2.0, SEED) != workload.arrivals(2.0, SEED + 1)
-    assert sorted(map(repr, pods[: len(workload.pods)])) == sorted(map(repr, workload.pods))
-    assert 1.9 < sum(pod.demand_milli for pod in pods) / workload.capacity_milli <= 2.01
-    fewer = workload.arrivals(0.3, SEED)
+    draw = workload.draw(2.0, SEED)
+    assert draw == workload.draw(2.0, SEED) != workload.draw(2.0, SEED + 1)
+    assert sorted(map(repr, draw.pods[: len(workload.pods)])) == sorted(map(repr, workload.pods))
+    assert 1.9 < sum(pod.demand_milli for pod in draw.pods) / workload.capacity_milli <= 2.01
+    assert sorted(draw.nodes) == list(range(len(workload.nodes))) != list(draw.nodes)
+    fewer = workload.draw(0.3, SEED).pods
     assert len(fewer) < len(workload.pods) and sum(pod.demand_milli for pod in fewer) <= 0.3 * workload.capacity_milli
+
+
+def test_of_requests_that_are_as_frequent_the_larger_are_typical():
+    small, large, frequent = openb.Pod(1000, 0, 1, 100, ""), openb.Pod(1000, 0, 1, 200, ""), openb.Pod(500, 0, 0, 0, "")
+    workload = openb.Workload((), (small, large, frequent, frequent))
+    assert workload.mix(coverage=0.7) == {frequent.request(): 2, large.request(): 1}
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_one_pass_equals_a_cycle_and_an_application_for_each_arrival(workload, name):
     """The experiment plans all arrivals in one pass; the controller plans, checks the plan against its columns, and applies it."""
-    pods = workload.arrivals(1.3, SEED)
-    whole = openb.run(workload, pods, SEED, published(workload, SEED)[name]).plan
-    columns = workload.columns(SEED)
+    draw = workload.draw(1.3, SEED)
+    pods = draw.pods
+    whole = openb.run(workload, draw, published(workload, SEED)[name]).plan
+    columns = workload.columns(draw)
     policies = published(workload, SEED)
     alone = []
     for number, pod in enumerate(pods if name in ("02-DotProd", "04-GpuPacking", "05-BestFit", "06-FGD") else []):
@@ -80,8 +89,9 @@ def test_one_pass_equals_a_cycle_and_an_application_for_each_arrival(workload, n
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_is_left_out_did_not_fit_when_its_turn_came(workload, name):
-    pods = workload.arrivals(1.3, SEED)
-    outcome = openb.run(workload, pods, SEED, published(workload, SEED)[name])
+    draw = workload.draw(1.3, SEED)
+    pods = draw.pods
+    outcome = openb.run(workload, draw, published(workload, SEED)[name])
     started = {start.job_id: start.shares[0] for start in outcome.plan.starts}
     nodes = {node.name: [node.cpu_milli, node.memory_mib, [1000] * node.gpus, node.model] for node in workload.nodes}
     for number, pod in enumerate(pods):
@@ -106,7 +116,9 @@ def fits(pod, cpu_milli, memory_mib, devices, model):
     return cpu_milli >= pod.cpu_milli and memory_mib >= pod.memory_mib and able and (not pod.models or model in pod.models.split("|"))
 
 
-def test_the_allocation_ratio_is_the_mean_where_the_demand_rounds_to_the_percentage():
-    asked, used = np.array([994, 996, 1004, 1006]), np.array([800, 900, 902, 1000])
-    outcome = openb.Outcome(1000, asked, used, 0, Plan(0, 0))
-    assert outcome.allocation(100) == pytest.approx(90.1)
+def test_the_curve_is_the_mean_where_the_demand_rounds_to_the_percentage():
+    asked, used = np.array([994, 996, 1004, 1006, 1030]), np.array([800, 900, 902, 1000, 1010])
+    curve = openb.Outcome(1000, asked, used, 0, Plan(0, 0)).curve()
+    assert curve[99:102].tolist() == [80.0, 90.1, 100.0]
+    assert np.isnan(curve[97]) and np.isnan(curve[105])
+    assert curve[102:105].tolist() == [100.5, 101.0, 101.0]

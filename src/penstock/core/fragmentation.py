@@ -24,7 +24,8 @@ from penstock.core.sites import locate
 from penstock.core.slots import MARK, PARTS_OF
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Partition, View
 
-MIX_WEIGHT = 1 << 14
+MIX_WEIGHT = 1 << 20
+"""Fine enough that what is lost by rounding weights down, which counts as a fragment, does not matter."""
 MILLI = 1000
 """A whole device."""
 WHOLE = -1
@@ -79,7 +80,9 @@ class Fragments:
                     access.append(np.logical_or.reduce([site.anywhere for site in sites if not site.soft]))
                     weights.append(weight)
         scale = max(1, sum(mix.values()))
-        self._weight: Int64 = np.array(weights, np.int64) * MIX_WEIGHT // scale
+        self._count: Int64 = np.array(weights, np.int64)
+        """Of the typical requests that ask for devices and have nodes, in the order of the mix; so are all that follow."""
+        self._weight: Int64 = self._count * MIX_WEIGHT // scale
         self._cpus: Int64 = np.array([wish.cpus for wish in asked], np.int64)
         self._memory_mib: Int64 = np.array([wish.memory_mib for wish in asked], np.int64)
         self._devices: Int64 = np.array([wish.devices for wish in asked], np.int64)
@@ -148,31 +151,36 @@ class Fragments:
 
     def expected(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: the expected fragment of the nodes ``at``, whose room is int64[resources, k]."""
+        idle, worth, fits = self.usable(room, at)
+        if not len(self._weight):
+            return idle * MIX_WEIGHT
+        fits &= room[CPUS] >= self._cpus[:, None]
+        fits &= room[MEMORY_MIB] >= self._memory_mib[:, None]
+        fits &= self._access[:, at]
+        useful: Int64 = self._weight @ np.where(fits, worth, 0)
+        expected: Int64 = idle * MIX_WEIGHT - useful
+        return expected
+
+    def usable(self, room: Int64, at: Int64) -> tuple[Int64, Int64, Bool]:
+        """int64[k]: thousandths of devices that are free; int64[typical requests, k]: of those on devices with room for one;
+        bool[typical requests, k]: whether these devices are as many as the request asks for."""
         have = room[self._slots]
         total = self._total[self._slots][:, at]
         value = have * MILLI // np.maximum(total, 1)
         idle: Int64 = value.sum(axis=0)
         if self._plain:
             idle = idle + room[self._plain].sum(axis=0) * MILLI
-        if not len(self._weight):
-            return idle * MIX_WEIGHT
         least = np.where(self._shares[:, None, None] == WHOLE, np.where(total > 0, total, NEVER_ENOUGH), self._shares[:, None, None])
-        usable = have >= least
+        able = have >= least
         if not self._may.all():
-            usable &= self._may[:, :, None]
-        count = usable.sum(axis=1)
-        worth = np.where(usable, value, 0).sum(axis=1)
-        if self._plain:
+            able &= self._may[:, :, None]
+        count = able.sum(axis=1)
+        worth = np.where(able, value, 0).sum(axis=1)
+        if self._plain and self._pools:
             plain = np.array([room[rows].sum(axis=0) if rows else np.zeros(len(at), np.int64) for rows in self._pools], np.int64)
             count += plain
             worth += plain * MILLI
-        fits = count[self._kind] >= self._devices[:, None]
-        fits &= room[CPUS] >= self._cpus[:, None]
-        fits &= room[MEMORY_MIB] >= self._memory_mib[:, None]
-        fits &= self._access[:, at]
-        useful: Int64 = self._weight @ np.where(fits, worth[self._kind], 0)
-        expected: Int64 = idle * MIX_WEIGHT - useful
-        return expected
+        return idle, worth[self._kind], count[self._kind] >= self._devices[:, None]
 
     def gradient(self, room: Int64, at: Int64, demand: Demand, rate: Callable[[Int64], Int64] | None = None) -> tuple[Int64, Int64]:
         """int64[k]: by how much the cost of each of the nodes ``at`` grows where ``demand``, which fits, is placed
