@@ -15,7 +15,6 @@ import logging.handlers
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -48,73 +47,30 @@ from penstock.agent.events import (
     StartShepherd,
     Tick,
 )
+from penstock.agent.forks import ForkClient
 from penstock.agent.launcher import read_runtime_dir
 from penstock.agent.link import TICK_MS
 from penstock.agent.reconcile import Reconcile
 from penstock.agent.recovery import forget, inspect
-from penstock.agent.shepherd.protocol import (
-    Announce,
-    Dismiss,
-    Fork,
-    Forked,
-    Setup,
-    Sweep,
-    decode_from_launcher,
-    decode_from_shepherd,
-    encode,
-)
+from penstock.agent.shepherd.protocol import Announce, Dismiss, Setup, decode_from_shepherd, encode
+from penstock.agent.streams import Stream
 from penstock.agent.supervisor import Supervisor, office_held
 from penstock.config.folder import ClusterFolder
 from penstock.wire import messages
-from penstock.wire.messages import Deframer, frame
 
 LOG_BYTES = 1024 * 1024
 LOG_FILES = 2
 MAX_SHEPHERDS = 4096
-LAUNCHER_WAIT_S = 5.0
-"""How long a started launcher may take until it listens, and a sweep until it answers."""
 INSPECTORS = 4
 
 log = logging.getLogger("penstock.agent")
 
 
-class Stream(asyncio.Protocol):
-    """Frames over one connection. What is sent within one turn of the loop leaves in one write."""
-
-    def __init__(self, owner: Service) -> None:
-        self.owner = owner
-        self.transport: asyncio.Transport | None = None
-        self._deframer = Deframer()
-        self._out: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def send(self, payload: bytes) -> None:
-        if self.transport is None or self.transport.is_closing():
-            return
-        if not self._out:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(frame(payload))
-
-    def _flush(self) -> None:
-        data, self._out = b"".join(self._out), []
-        if not self.transport.is_closing():
-            self.transport.write(data)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for payload in self._deframer.feed(data):
-                self.received(payload)
-        except ValueError as error:
-            log.error("%s sent what cannot be understood: %s", type(self).__name__, error)
-            self.transport.abort()
-
-    def received(self, payload: bytes) -> None:
-        raise NotImplementedError
-
-
 class ControllerStream(Stream):
+    def __init__(self, owner: Service) -> None:
+        super().__init__()
+        self.owner = owner
+
     def received(self, payload: bytes) -> None:
         self.owner.handle(FromController(messages.decode_for_agent(payload)))
 
@@ -123,12 +79,15 @@ class ControllerStream(Stream):
 
 
 class ShepherdStream(Stream):
-    number = 0
+    def __init__(self, owner: Service) -> None:
+        super().__init__()
+        self.owner = owner
+        self.number = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if not self.owner.welcome(self):
-            transport.abort()
+            self.abort()
 
     def received(self, payload: bytes) -> None:
         message = decode_from_shepherd(payload)
@@ -140,20 +99,6 @@ class ShepherdStream(Stream):
             self.owner.shepherd_left(self.number)
 
 
-class LauncherStream(Stream):
-    def received(self, payload: bytes) -> None:
-        message = decode_from_launcher(payload)
-        self.owner.asked.pop(message.request, None)
-        waiting = self.owner.sweeps.pop(message.request, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-        elif isinstance(message, Forked) and message.error:
-            self.owner.handle(ForkFailed(message.error))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.owner.launcher_lost(self)
-
-
 class Service:
     """One node's agent. `gpus` are part of the facts; `node_dir` is made by the caller and locked."""
 
@@ -163,13 +108,8 @@ class Service:
         self.node = facts.node
         self.machine = Reconcile(facts, epoch=self._read_epoch())
         self.shepherds: dict[int, ShepherdStream] = {}
-        self.sweeps: dict[int, asyncio.Future[None]] = {}
         self._controller: ControllerStream | None = None
-        self._launcher: LauncherStream | None = None
-        self._launcher_process: subprocess.Popen[bytes] | None = None
-        self._launcher_task: asyncio.Task[None] | None = None
-        self.asked: dict[int, bytes] = {}
-        """Forks that the launcher has not answered: it may die before it does, then the next one is asked."""
+        self._forks = ForkClient(cluster_dir, runtime_dir, facts.node, node_dir, lambda error: self.handle(ForkFailed(error)))
         self._next_number = 0
         self._cluster = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,10 +120,10 @@ class Service:
         self._commands = Supervisor(self._folder, facts.node, role="commands")
         self._carry_out = {
             Connect: lambda command: self._begin(self._connect()),
-            CloseController: lambda command: self._controller.transport.abort() if self._controller is not None else None,
+            CloseController: lambda command: self._controller.abort() if self._controller is not None else None,
             SendController: self._send_controller,
             SendShepherd: self._send_shepherd,
-            StartShepherd: lambda command: self._start_shepherd(),
+            StartShepherd: lambda command: self._forks.ask(),
             Inspect: lambda command: self._begin(self._inspect(command)),
             Forget: lambda command: self._begin(self._forget(command)),
             SaveEpoch: lambda command: self._save_epoch(command.epoch),
@@ -241,8 +181,7 @@ class Service:
             self.handle(Tick())
             self._supervisor.tick(self.machine.link.up, time.monotonic())
             self._commands.tick(office_held(self._folder, "commands"), time.monotonic())
-            if self._launcher_process is not None and self._launcher_process.poll() is not None:
-                self._launcher_process = None
+            self._forks.reap()
             await asyncio.sleep(TICK_MS / 1000)
 
     # --- the controller
@@ -316,77 +255,6 @@ class Service:
         if stream is not None:
             stream.send(encode(command.message))
 
-    # --- the launcher
-
-    def _start_shepherd(self) -> None:
-        self._next_number += 1
-        request = encode(Fork(self._next_number, self.node, self.node_dir, f"{self.runtime_dir}/agent-{self.node}.sock"))
-        self.asked[self._next_number] = request
-        if self._launcher is not None:
-            self._launcher.send(request)
-        else:
-            self._need_launcher()
-
-    def _need_launcher(self) -> None:
-        if self._launcher_task is None:
-            self._launcher_task = asyncio.ensure_future(self._reach_launcher())
-            self._launcher_task.add_done_callback(self._launcher_tried)
-
-    def _launcher_tried(self, task: asyncio.Task[None]) -> None:
-        self._launcher_task = None
-        self._ended(task)
-        if self._launcher is not None:
-            for request in self.asked.values():
-                self._launcher.send(request)
-            return
-        failed = len(self.asked)
-        self.asked.clear()
-        for _ in range(failed):
-            self.handle(ForkFailed("the launcher cannot be started"))
-
-    async def _reach_launcher(self) -> None:
-        """Connect; if nobody listens, start a launcher and try again for LAUNCHER_WAIT_S."""
-        loop = asyncio.get_running_loop()
-        give_up = time.monotonic() + LAUNCHER_WAIT_S
-        while self._launcher is None and time.monotonic() < give_up:
-            try:
-                _, self._launcher = await loop.create_unix_connection(lambda: LauncherStream(self), f"{self.runtime_dir}/launcher.sock")
-            except (FileNotFoundError, ConnectionRefusedError):
-                if self._launcher_process is None:
-                    self._spawn_launcher()
-                await asyncio.sleep(0.02)
-
-    def _spawn_launcher(self) -> None:
-        log.info("starting a launcher")
-        with open(f"{self.cluster_dir}/log/launcher.log", "ab") as output:
-            self._launcher_process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.agent.launcher", "--dir", self.cluster_dir],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def launcher_lost(self, stream: LauncherStream) -> None:
-        if stream is self._launcher:
-            self._launcher = None
-            for waiting in self.sweeps.values():
-                if not waiting.done():
-                    waiting.set_result(None)
-            self.sweeps.clear()
-            if self.asked:
-                self._need_launcher()
-
-    async def _sweep(self) -> None:
-        """Let the launcher kill the orphans it adopted; if there is none, nobody adopted any."""
-        if self._launcher is None:
-            return
-        self._next_number += 1
-        waiting = self.sweeps[self._next_number] = asyncio.get_running_loop().create_future()
-        self._launcher.send(encode(Sweep(self._next_number)))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(waiting, LAUNCHER_WAIT_S)
-
     # --- folders
 
     async def _inspect(self, command: Inspect) -> None:
@@ -395,7 +263,7 @@ class Service:
             event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, False)
             if event is None:  # lost: what the launcher adopted goes first, then everything that can be found
                 log.warning("run %d.%d lost its shepherd", *command.run)
-                await self._sweep()
+                await self._forks.sweep()
                 event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, True)
         except OSError as error:
             log.error("run %d.%d cannot be looked after, again in a moment: %s", *command.run, error)
