@@ -178,11 +178,22 @@ class Service:
 
     async def _tick(self) -> None:
         while True:
-            self.handle(Tick())
-            self._supervisor.tick(self.machine.link.up, time.monotonic())
-            self._commands.tick(office_held(self._folder, "commands"), time.monotonic())
-            self._forks.reap()
+            self.beat(time.monotonic())
             await asyncio.sleep(TICK_MS / 1000)
+
+    def beat(self, now_s: float) -> None:
+        """What happens because time passes. A mistake in one part, or a disk that is full, keeps neither the others nor the next beat: an
+        agent without them would never connect again."""
+        for part in (
+            lambda: self.handle(Tick()),
+            lambda: self._supervisor.tick(self.machine.link.up, now_s),
+            lambda: self._commands.tick(office_held(self._folder, "commands"), now_s),
+            self._forks.reap,
+        ):
+            try:
+                part()
+            except Exception:
+                log.exception("a part of the agent's beat failed")
 
     # --- the controller
 

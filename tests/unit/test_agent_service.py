@@ -1,0 +1,34 @@
+"""The agent's shell around its machine, where a whole node (test_agent_runs) would not get it to go wrong."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from penstock.agent.events import Tick
+from penstock.agent.service import Service
+from penstock.wire.messages import Hello
+
+
+@pytest.fixture
+def service(tmp_path):
+    node_dir = tmp_path / "nodes" / "n1"
+    node_dir.mkdir(parents=True)
+    return Service(str(tmp_path), str(tmp_path), str(node_dir), Hello(1, "n1", "host", "boot", "0", 4, 1000))
+
+
+def test_a_beat_that_fails_in_one_part_reaches_the_others_and_the_next_one_comes(service, monkeypatch, caplog):
+    beats = []
+
+    def no_descriptor_left(there, now_s):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(service, "_supervisor", type("Supervisor", (), {"tick": staticmethod(no_descriptor_left)}))
+    monkeypatch.setattr(service, "_commands", type("Supervisor", (), {"tick": staticmethod(lambda there, now_s: beats.append(now_s))}))
+    monkeypatch.setattr(service.machine, "handle", lambda event, now_ms: beats.append(type(event)) or [])
+    with caplog.at_level(logging.ERROR):
+        service.beat(1.0)
+        service.beat(2.0)
+    assert beats == [Tick, 1.0, Tick, 2.0]
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["[Errno 24] Too many open files"] * 2
