@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Cluster, running
-from evidence import environment_of, held, output_of, queue
+from evidence import environment_of, held, output_of, queue, record_of
 
 SLURM_CONF = """\
 ClusterName=near
@@ -16,6 +16,7 @@ TOPOLOGY = """\
 - topology: fabric
   cluster_default: true
   tree:
+    level_names: [rack, hall]
     switches:
       - switch: left
         nodes: node[0-1]
@@ -65,6 +66,51 @@ def test_switches_and_segments(near: Cluster, program: str):
         near.run("scancel", keeper)
 
 
+@pytest.mark.parametrize("program", ["sbatch", "salloc", "srun"])
+def test_required_and_preferred_levels(near: Cluster, program: str):
+    keeper = near.submit("-w", "node0", "-c2", "-o", "/dev/null", "--wrap", "sleep 300")
+    near.wait_state(keeper, "RUNNING")
+    try:
+        for words, expected in (
+            (["-N2", "--topology=rack"], "node[2-3]"),
+            (["-N3", "--topology=hall"], "node[1-3]"),
+            (["-N3", "--topology=prefer:rack@60:00"], "node[1-3]"),  # no rack has three nodes: there is nothing to wait for
+            (["-N2", "--topology=block", "-p", "racks"], "node[2-3]"),
+        ):
+            assert nodes_of(near, program, "-c2", *words) == expected, words
+    finally:
+        near.run("scancel", keeper)
+
+
+def test_the_environment_and_the_script_ask_for_levels_too(near: Cluster, monkeypatch: pytest.MonkeyPatch):
+    script = near.work / "near.sh"
+    script.write_text("#!/bin/bash\n#SBATCH -H -N2 --topology=prefer:rack@2:00\ntrue\n")
+    assert record_of(near, near.run("sbatch", "--parsable", str(script)).strip())["Topology"] == "prefer:rack@00:02:00"
+    done = near.attempt("env", "SBATCH_TOPOLOGY=hall", "sbatch", "--parsable", str(script))
+    job = done.stdout.strip()
+    assert record_of(near, job)["Topology"] == "hall"
+    near.run("scontrol", "update", f"JobId={job}", "Topology=rack", "Switches=1@1:00")
+    record = record_of(near, job)
+    assert (record["Topology"], record["Switches"]) == ("rack", "1@00:01:00")
+    near.run("scontrol", "update", f"JobId={job}", "Topology=")
+    assert "Topology" not in record_of(near, job)
+    near.run("scancel", "--me")
+
+
+def test_why_tells_what_a_required_level_lacks(near: Cluster):
+    keepers = [near.submit("-w", node, "-c2", "-t", "60", "-o", "/dev/null", "--wrap", "sleep 300") for node in ("node0", "node2")]
+    for keeper in keepers:
+        near.wait_state(keeper, "RUNNING")
+    job = near.submit("-N2", "-c2", "-t", "30", "--topology=rack", "--wrap", "true")
+    try:
+        page = " ".join(near.run("penstock", "why", job).split())
+        assert "no rack has 2 nodes with enough memory free; the best, left, has 1" in page
+        assert f"held by job {keepers[0]}" in page
+        assert "with --topology=hall: now" in page
+    finally:
+        near.run("scancel", "--me")
+
+
 def test_what_jobs_and_people_see(near: Cluster):
     job = near.submit("-H", "-N2", "--switches=1@2:00", "--segment=2", "--wrap", "true")
     assert queue(near, job, "%i") == [job]
@@ -83,6 +129,9 @@ def test_refusals(near: Cluster):
     for words, text in (
         (["-N3", "--segment=2", "-p", "racks"], "3 nodes are no multiple of the segment size 2"),
         (["-N4", "--segment=4", "-p", "racks"], "the segment size 4 is larger than a base block, which has 2 nodes"),
+        (["-N3", "--topology=rack"], "no rack has 3 nodes; the best, left, has 2"),
+        (["-N2", "--topology=row"], "no topology level is called row: the levels of partition main are rack, hall"),
+        (["-N2", "--topology=prefer:rack@soon"], "Invalid --topology specification"),
         (["--switches=0"], 'Invalid numeric value "0" for --switches.'),
         (["--switches=1@soon"], "Invalid --switches specification"),
     ):

@@ -49,7 +49,7 @@ def test_no_rack_has_room_so_the_gang_waits_for_the_first_that_will():
     plan = busy.pending("a: 4t 1gpu/task within=rack", "b: 4t 1gpu/task 1h").expect("a@1h→n2,n3", "b: Priority")
     reason = plan.reason_of(busy.job_ids["a"])
     assert reason is not None
-    assert (reason.what, reason.names) == ("topology", ("rack",))
+    assert (reason.what, reason.names) == ("topology", ("rack", "n0-1", "tasks"))
 
 
 def test_a_rack_that_no_gang_of_this_size_can_have_is_refused():

@@ -115,13 +115,35 @@ def test_a_later_job_leaves_the_domain_of_a_reservation_alone():
 def test_a_gang_larger_than_any_required_domain_is_refused_with_the_largest_that_could_be():
     scenario = racks().pending("a: 5n within=leaf")
     reason = scenario.never("a")
-    assert (reason.word, reason.what, reason.asked, reason.most, reason.names) == ("BadConstraints", "topology", 5, 4, ("leaf",))
+    assert (reason.word, reason.what, reason.asked, reason.most, reason.names) == ("BadConstraints", "topology", 5, 4, ("leaf", "n0-3"))
+
+
+def test_devices_that_no_required_domain_has_together_are_refused_with_the_most_of_one():
+    reason = racks().pending("a: 40gpu/job within=leaf").never("a")
+    assert (reason.asked, reason.most, reason.names) == (40, 32, ("leaf", "n0-3", "gpu"))
+
+
+def test_a_wait_for_devices_of_one_domain_tells_the_domain_that_comes_closest():
+    plan = racks().running("r: n0,n5,n10,n15 8cpu 6gpu 1h", "s: n1 1gpu 1h", "t: n4,n11,n14 2gpu 1h").pending("a: 30gpu/job within=leaf")
+    reason = plan.expect("a: Resources").reasons[0]
+    assert (reason.what, reason.asked, reason.most, reason.names) == ("topology", 30, 23, ("leaf", "n0-3", "gpu"))
+
+
+def test_required_nodes_of_two_domains_are_never_in_one():
+    reason = racks().pending("a: 2n on=n0,n4 within=leaf").never("a")
+    assert (reason.asked, reason.most, reason.names) == (2, 0, ("leaf", ""))
+
+
+def test_a_required_level_and_few_switches_hold_together():
+    racks("16*n").running("r: n0,n1,n9,n13 8cpu 1h").pending("a: 6n 8cpu within=rack sw=2", "b: 7n 8cpu within=rack sw=2").expect(
+        "a→n2,n3,n4,n5,n6,n7", "b: Resources"
+    )
 
 
 def test_the_reason_of_a_wait_for_one_domain_names_the_level_and_the_room_there_is():
     plan = racks("16*n").running("r: n0,n4,n8,n12 8cpu 1h").pending("a: 4n 8cpu within=leaf").expect("a: Resources")
     reason = plan.reasons[0]
-    assert (reason.what, reason.asked, reason.most, reason.names) == ("topology", 4, 3, ("leaf",))
+    assert (reason.what, reason.asked, reason.most, reason.names) == ("topology", 4, 3, ("leaf", "n0-3"))
 
 
 def test_an_unknown_level_never_starts():

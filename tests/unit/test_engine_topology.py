@@ -1,8 +1,12 @@
 """Topology through the engine: from the configuration event to placements, waits for few switches, segments, addresses."""
 
-import pytest
-from engine_cluster import EngineCluster, Refused
+import json
+from types import SimpleNamespace
 
+import pytest
+from engine_cluster import ALICE, EngineCluster, Refused
+
+from penstock.controller.reading import Reading
 from penstock.engine.effects import assign
 from penstock.engine.indexes import Indexes
 from penstock.engine.state import ClusterConfig, Partition, Topology, TopologyDomain
@@ -95,7 +99,7 @@ def test_an_array_under_a_limit_waits_for_few_switches_too(cluster):
     [
         ({"nodes_min": 3, "nodes_max": 3, "segment": 2}, "3 nodes are no multiple of the segment size 2"),
         ({"nodes_min": 4, "nodes_max": 4, "segment": 4}, "the segment size 4 is larger than a base block, which has 2 nodes"),
-        ({"nodes_min": 5, "nodes_max": 5}, "topology 5 asked, 4 is the most there can be"),
+        ({"nodes_min": 5, "nodes_max": 5}, "no block4 has 5 nodes; the best, b[0-1], has 4"),
     ],
 )
 def test_a_layout_that_blocks_never_have_is_refused(cluster, fields, words):
@@ -103,6 +107,108 @@ def test_a_layout_that_blocks_never_have_is_refused(cluster, fields, words):
         cluster.submit(partition="blocks", **fields)
     assert refused.value.code == 2178
     assert words in refused.value.detail
+
+
+# --topology
+
+
+def test_a_required_level_waits_as_long_as_it_takes(cluster):
+    cluster.submit(ntasks=1, cpus_per_task=4, nodelist="n2")
+    cluster.plan()
+    job = cluster.submit(nodes_min=3, nodes_max=3, cpus_per_task=4, topology="leaf")
+    cluster.tick(10_000)
+    cluster.plan()
+    assert cluster.word(job) == "PENDING"
+    cluster.check_law()
+
+
+def test_a_preferred_level_is_waited_for_and_then_any_will_do(cluster):
+    cluster.submit(ntasks=1, cpus_per_task=4, nodelist="n2")
+    cluster.plan()
+    job = cluster.submit(nodes_min=3, nodes_max=3, cpus_per_task=4, topology="prefer:leaf@1:00")
+    at_once = cluster.submit(nodes_min=1, nodes_max=1, cpus_per_task=4, topology="prefer:leaf@0")
+    cluster.plan()
+    assert (cluster.word(job), nodes(cluster, at_once)) == ("PENDING", ["n0"])
+    cluster.tick(59)
+    cluster.plan()
+    assert cluster.word(job) == "PENDING"
+    cluster.tick(1)
+    cluster.plan()
+    assert nodes(cluster, job) == ["n1", "n3", "n4"]
+    cluster.check_law()
+    rebuilt = Indexes(cluster.reactor.state, cluster.reactor.indexes.clock_ms, cluster.history)
+    assert rebuilt.summary() == cluster.reactor.indexes.summary()
+
+
+def test_two_waits_end_one_after_the_other(cluster):
+    cluster.submit(ntasks=1, cpus_per_task=4, nodelist="n2")
+    cluster.plan()
+    job = cluster.submit(nodes_min=3, nodes_max=3, cpus_per_task=4, topology="prefer:leaf@2:00", switches=1, switch_wait_s=60)
+    cluster.tick(60)
+    assert cluster.reactor.indexes.columns.pending_record(job).request.switches == 0
+    assert cluster.reactor.indexes.columns.pending_record(job).request.level == "leaf"
+    cluster.tick(60)
+    assert cluster.reactor.indexes.columns.pending_record(job).request.level == ""
+
+
+def test_the_wait_for_a_preferred_level_is_that_of_few_switches_unless_said(cluster):
+    waits = {"prefer:leaf": 300, "prefer:leaf@10:00:00": 36_000, "leaf": -1, "": -1}
+    for text, wait_s in waits.items():
+        assert cluster.job(cluster.submit(nodes_min=2, nodes_max=2, topology=text)).spec.request.level_wait_s == wait_s
+
+
+def test_nobody_waits_for_a_preferred_level_that_never_has_room(cluster):
+    job = cluster.submit(nodes_min=4, nodes_max=4, topology="prefer:leaf@60:00")
+    cluster.plan()
+    assert (len(nodes(cluster, job)), cluster.job(job).spec.request.level_wait_s) == (4, 0)
+
+
+def test_a_waiting_job_gets_another_level(cluster):
+    cluster.submit(ntasks=1, cpus_per_task=4, nodelist="n2")
+    cluster.plan()
+    job = cluster.submit(nodes_min=3, nodes_max=3, cpus_per_task=4, topology="leaf")
+    cluster.plan()
+    assert cluster.word(job) == "PENDING"
+    with pytest.raises(Refused, match="no topology level is called rack"):
+        cluster.ask("update_job", jobs=[str(job)], keys=["Topology=rack"])
+    with pytest.raises(Refused, match="no leaf has 4 nodes; the best, s1, has 3"):
+        cluster.ask("update_job", jobs=[str(job)], keys=["NumNodes=4"])
+    cluster.ask("update_job", jobs=[str(job)], keys=["Topology=level1", "Switches=2@0:30"])
+    assert (cluster.job(job).spec.request.switches, cluster.job(job).spec.switch_wait_s) == (2, 30)
+    cluster.plan()
+    assert nodes(cluster, job) == ["n0", "n1", "n3"]
+
+
+@pytest.mark.parametrize(
+    ("partition", "text", "words"),
+    [
+        ("main", "rack", "no topology level is called rack: the levels of partition main are leaf, level1"),
+        ("main,blocks", "rack", "the levels of partition main,blocks are leaf, level1, block, block4"),
+        ("flat", "leaf", "no topology level is called leaf: partition flat has no topology"),
+        ("main", "prefer:", "invalid --topology 'prefer:': expected LEVEL or prefer:LEVEL[@TIME]"),
+        ("main", "leaf@3", "invalid --topology 'leaf@3'"),
+        ("main", "leaf", "no leaf has 4 nodes; the best, s1, has 3"),
+    ],
+)
+def test_a_level_that_is_not_there_or_never_has_room_is_refused(cluster, partition, text, words):
+    with pytest.raises(Refused) as refused:
+        cluster.submit(partition=partition, nodes_min=4, nodes_max=4, topology=text)
+    assert refused.value.code == 2178
+    assert words in refused.value.detail
+
+
+def test_why_names_the_level_the_best_domain_and_what_would_help(cluster):
+    cluster.submit(ntasks=1, cpus_per_task=4, nodelist="n2", time_limit_s=3600)
+    cluster.plan()
+    job = cluster.submit(nodes_min=3, nodes_max=3, cpus_per_task=4, topology="leaf", time_limit_s=600)
+    cluster.plan()
+    reading = Reading(cluster.reactor, cluster.store)
+    pieces = reading.open(SimpleNamespace(caller=ALICE, number=1), {"op": "why", "job": str(job)}, cluster.now_ms)
+    document = json.loads(b"".join(pieces))
+    assert document["blockers"][0]["sentence"] == "no leaf has 3 nodes with enough memory free; the best, s0, has 2"
+    assert [(change["option"], change["value"], change["now"]) for change in document["sooner"] if change["option"] == "--topology"] == [
+        ("--topology", "level1", True)
+    ]
 
 
 def test_segments_stay_whole(cluster):

@@ -6,6 +6,8 @@ import pytest
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
 from penstock.config.yaml_subset import read_yaml
+from penstock.engine.state import Topology
+from penstock.engine.topology import levels_of
 from penstock.spec.topology import Domain, address, block_levels, default_sizes, tree_levels
 
 BASE = """ClusterName=test
@@ -65,9 +67,9 @@ def test_a_tree(conf):
     assert (tree.name, tree.kind, tree.default) == ("default", "tree", True)
     assert [domain.link_speed for domain in tree.domains] == [1, 400, 1, 1, 1]
     assert tree_levels(domains(tree)) == (
-        ("level 0", (("s1", ("n1", "n2")), ("s2", ("n3", "n4")), ("s3", ("n5", "n6", "n7", "n8")))),
-        ("level 1", (("s3", ("n5", "n6", "n7", "n8")), ("pod", ("n1", "n2", "n3", "n4")))),
-        ("level 2", (("top", ("n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8")),)),
+        ("leaf", (("s1", ("n1", "n2")), ("s2", ("n3", "n4")), ("s3", ("n5", "n6", "n7", "n8")))),
+        ("level1", (("s3", ("n5", "n6", "n7", "n8")), ("pod", ("n1", "n2", "n3", "n4")))),
+        ("level2", (("top", ("n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8")),)),
     )
 
 
@@ -77,9 +79,9 @@ def test_blocks_and_their_sizes(conf):
     assert blocks.block_sizes == (2, 4)
     levels = block_levels(domains(blocks), blocks.block_sizes)
     assert [(name, [domain for domain, _ in level]) for name, level in levels] == [
-        ("blocks of 2", ["b1", "b2", "b3"]),
-        ("blocks of 4", ["b[1-2]", "b3"]),
-        ("all blocks", ["b[1-3]"]),
+        ("block", ["b1", "b2", "b3"]),
+        ("block4", ["b[1-2]", "b3"]),
+        ("all", ["b[1-3]"]),
     ]
 
 
@@ -98,6 +100,38 @@ def test_several_topologies_of_which_partitions_choose(conf):
     assert [partition.topology for partition in config.partitions] == ["", "nvlink"]
     assert config.topologies[0].domains[0].children == ("s1", "s2")
     assert config.topologies[1].block_sizes == (2, 4)
+
+
+NAMED = {"  tree:\n": "  tree:\n    level_names: [rack]\n", "  block:\n": "  block:\n    level_names: [nvl72, pod]\n"}
+
+
+def named(**names):
+    text = YAML
+    for place, line in NAMED.items():
+        text = text.replace(place, names.get(place.strip(" :\n"), line))
+    return text
+
+
+def test_levels_are_called_as_the_file_says_and_the_others_by_themselves(conf):
+    config = conf(yaml=named())
+    found = [levels_of(msgspec.convert(msgspec.to_builtins(topology), Topology)) for topology in config.topologies]
+    assert [[name for name, _ in levels] for levels in found] == [["rack", "level1"], ["nvl72", "pod"], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("[a, b, c]", "topology.yaml:6: 3 level names: there are 2 levels"),
+        ("[a, a]", "two levels are called a"),
+        ("[level1]", "two levels are called level1"),
+        ("[prefer:a]", "invalid level name 'prefer:a': letters, digits, - and _ are allowed"),
+        ("a", "expected a list of level_names"),
+    ],
+)
+def test_level_names_that_do_not_fit_are_refused_with_their_place(conf, names, words):
+    with pytest.raises(ConfigError) as caught:
+        conf(yaml=named(tree=f"  tree:\n    level_names: {names}\n"))
+    assert words in str(caught.value)
 
 
 def test_the_yaml_file_counts_before_the_plug_in_and_says_so(conf):

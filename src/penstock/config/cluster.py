@@ -69,13 +69,14 @@ class TopologyDomain(msgspec.Struct, frozen=True):
 
 
 class TopologyConfig(msgspec.Struct, frozen=True):
-    """How nodes are near each other; `kind` is tree, block or flat, `block_sizes` belongs to block."""
+    """How nodes are near each other; `kind` is tree, block or flat, `block_sizes` belongs to block, `level_names` to topology.yaml."""
 
     name: str
     kind: str
     default: bool = False
     domains: tuple[TopologyDomain, ...] = ()
     block_sizes: tuple[int, ...] = ()
+    level_names: tuple[str, ...] = ()
 
 
 class GresConfig(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Reads topology.yaml, or topology.conf as TopologyPlugin says: which switches and blocks the nodes of slurm.conf hang at.
 
-    topology.yaml    several topologies, each of its own kind; it counts where it is there, whatever TopologyPlugin says (as in Slurm 25.05)
+    topology.yaml    several topologies, each of its own kind; it counts where it is there, whatever TopologyPlugin says (as in Slurm
+                     25.05); `level_names: [rack, row]` beside `switches` or `blocks` names levels for --topology
     topology.conf    one topology, called `default`: SwitchName lines for topology/tree, BlockName and BlockSizes lines for topology/block
 
 Guarantees: what comes back is a hierarchy over known nodes (`spec.topology.check_*`), or a ConfigError lists what is wrong with file and
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+
+import msgspec
 
 from penstock.config.cluster import TopologyConfig, TopologyDomain
 from penstock.config.lines import MAX_PROBLEMS, ConfigError, Line, read_lines
@@ -28,6 +31,8 @@ MAX_TOPOLOGIES = 64
 DEFAULT_NAME = "default"
 SWITCH_KEYS = ("SwitchName", "Nodes", "Switches", "LinkSpeed")
 BLOCK_KEYS = ("BlockName", "Nodes", "BlockSizes")
+LEVEL_NAMES = "level_names"
+"""Our own key of a tree or of blocks: what --topology calls its levels, narrowest first."""
 
 
 def plugin_kind(text: str) -> str:
@@ -96,7 +101,7 @@ def _conf(path: str, kind: str, nodes: Collection[str]) -> TopologyConfig:
     for line in read_lines(path):
         problems.attempt(line.where, lambda line=line: take(line))  # type: ignore[misc]
     problems.settle()
-    return _checked(DEFAULT_NAME, kind, True, domains, sizes, sizes_at, speeds)
+    return _checked(DEFAULT_NAME, kind, True, domains, sizes, sizes_at, speeds, (), "")
 
 
 def _values(line: Line, keys: tuple[str, ...]) -> dict[str, str]:
@@ -123,7 +128,15 @@ def _domain(name: str, nodes: str, children: str, known: Collection[str], where:
 
 
 def _checked(
-    name: str, kind: str, default: bool, domains: list[t.Domain], sizes: tuple[int, ...], where: str, speeds: Mapping[str, str]
+    name: str,
+    kind: str,
+    default: bool,
+    domains: list[t.Domain],
+    sizes: tuple[int, ...],
+    where: str,
+    speeds: Mapping[str, str],
+    level_names: tuple[str, ...],
+    named_at: str,
 ) -> TopologyConfig:
     problems = _Problems()
     if len(domains) > t.MAX_DOMAINS:
@@ -134,8 +147,12 @@ def _checked(
     problems.settle()
     if kind == t.BLOCK:
         sizes = sizes or t.default_sizes(domains)
+    if level_names:
+        levels = t.tree_levels(domains) if kind == t.TREE else t.block_levels(domains, sizes)
+        problems.texts += t.check_level_names(level_names, levels, named_at)
+        problems.settle()
     rows = tuple(TopologyDomain(domain.name, domain.nodes, domain.children, int(speeds.get(domain.name, "1"))) for domain in domains)
-    return TopologyConfig(name, kind, default, rows, sizes)
+    return TopologyConfig(name, kind, default, rows, sizes, level_names)
 
 
 class _Yaml:
@@ -163,7 +180,7 @@ class _Yaml:
         if len(defaults) > 1:
             raise ConfigError(f"{document.where}: cluster_default is true of {' and '.join(defaults)}: one default is allowed")
         if not defaults:
-            found[0] = TopologyConfig(found[0].name, found[0].kind, True, found[0].domains, found[0].block_sizes)
+            found[0] = msgspec.structs.replace(found[0], default=True)
         return tuple(found)
 
     def _one(self, item: Item) -> TopologyConfig:
@@ -181,13 +198,14 @@ class _Yaml:
                 raise ConfigError(f"{inner.where}: flat: expected true")
             return TopologyConfig(name, t.FLAT, default)
         if kinds[0] == t.TREE:
-            rows = _items(_entries(inner, ("switches",), ("switches",))["switches"], "switches")
-            return _checked(name, t.TREE, default, [self._row(row, "switch") for row in rows], (), inner.where, {})
-        parts = _entries(inner, ("block_sizes", "blocks"), ("blocks",))
+            parts = _entries(inner, ("switches", LEVEL_NAMES), ("switches",))
+            switches = [self._row(row, "switch") for row in _items(parts["switches"], "switches")]
+            return _checked(name, t.TREE, default, switches, (), inner.where, {}, *_level_names(parts))
+        parts = _entries(inner, ("block_sizes", "blocks", LEVEL_NAMES), ("blocks",))
         blocks = [self._row(row, "block") for row in _items(parts["blocks"], "blocks")]
         sizes_at = parts.get("block_sizes")
         sizes = tuple(parse_count(_text(size), "block_sizes") for size in _items(sizes_at, "block_sizes")) if sizes_at else ()
-        return _checked(name, t.BLOCK, default, blocks, sizes, (sizes_at or inner).where, {})
+        return _checked(name, t.BLOCK, default, blocks, sizes, (sizes_at or inner).where, {}, *_level_names(parts))
 
     def _row(self, item: Item, what: str) -> t.Domain:
         entries = _entries(item, (what, "nodes", "children") if what == "switch" else (what, "nodes"), (what,))
@@ -196,6 +214,12 @@ class _Yaml:
             return _domain(texts[what], texts.get("nodes", ""), texts.get("children", ""), self._nodes, item.where)
         except SpecError as error:
             raise ConfigError(f"{item.where}: {error}") from None
+
+
+def _level_names(parts: dict[str, Item]) -> tuple[tuple[str, ...], str]:
+    """(names of the levels, narrowest first, where they stand)."""
+    item = parts.get(LEVEL_NAMES)
+    return (tuple(_text(name) for name in _items(item, LEVEL_NAMES)), item.where) if item else ((), "")
 
 
 def _items(item: Item, what: str) -> list[Item]:

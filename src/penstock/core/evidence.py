@@ -121,7 +121,7 @@ def _waiting(
     kept_for = tuple(str(hold.job_id) for hold in promised if hold.start_s < end_s and _meets(nodes.index_of, hold, site.mask))
     for reason in blockers(nodes, site, policy.profile.room_now(end_s), site.mask, KEPT):
         short = True
-        what = _resource(view, site, free, reason.what)
+        what = _resource(view, site, free, _counted(reason))
         kept = Reason(reason.word, reason.tier, reason.what, reason.asked, reason.most, kept_for)
         yield Blocker(kept, name, what, *_sums(view, site, what, free))
     if short or lacking is not None or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
@@ -163,7 +163,7 @@ def _licensed(view: View, reason: Reason, partition: str) -> Blocker:
 
 def _held(view: View, site: Site, reason: Reason, free: Int64, start: Reservation | None) -> Blocker:
     """A shortage with its holders."""
-    what = _resource(view, site, free, reason.what)
+    what = _resource(view, site, free, _counted(reason))
     rows = rows_for(view, site, what)
     slots = whole_slots(site, what)
     sums = _sums(view, site, what, free)
@@ -209,6 +209,11 @@ def rows_for(view: View, site: Site, what: str) -> tuple[int, ...]:
 def whole_slots(site: Site, what: str) -> tuple[int, ...]:
     """Rows of ``rows_for`` that count shares of a device where ``what`` counts whole devices (see ``slots``)."""
     return next((need.slots for need in site.demand.fits if need.key == what and not need.part), ())
+
+
+def _counted(reason: Reason) -> str:
+    """What a reason counts; of a topology its domains' third name, see ``plan.Reason``."""
+    return "".join(reason.names[2:]) if reason.what == "topology" else reason.what
 
 
 def _resource(view: View, site: Site, room: Int64, what: str) -> str:

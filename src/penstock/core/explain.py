@@ -111,7 +111,7 @@ def explain(
         own_s = start.start_s if start is not None and basis != NOT_BEFORE else None
         untried = [name for name in others if name not in batch.partitions]
         limits_s = [view.partitions[name].max_time_s for name in batch.partitions if name in view.partitions]
-        question = Question(batch, own_s, plan.reservations, limits_s, untried)
+        question = Question(batch, own_s, plan.reservations, limits_s, untried, wider_levels(view, batch))
         changes = yield from what_if(view.now_s, ear.policy, later, question)
     ahead = _ahead(view, row, batch)
     return Explanation(
@@ -129,6 +129,16 @@ def explain(
         looked_at=min(row, RECORDS_MAX),
         changes=changes,
     )
+
+
+def wider_levels(view: View, batch: Batch) -> list[str]:
+    """Levels of its partitions' topologies that are wider than the one it asks for, narrowest first."""
+    found: dict[str, None] = {}
+    for topology in (view.partitions[name].topology for name in batch.partitions if name in view.partitions):
+        at = topology.level_named(batch.request.level) if topology is not None else None
+        if topology is not None and at is not None:
+            found.update(dict.fromkeys(level.name for level in topology.levels[at + 1 :]))
+    return list(found)
 
 
 def _expected(view: View, plan: Backfill, queue: Backfill, whole: bool, batch: Batch, job_id: int) -> tuple[Reservation | None, str]:

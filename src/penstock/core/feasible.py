@@ -167,9 +167,10 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
                 enough = False
                 yield Reason(word, tier, need.key, need.in_total, most)
     if enough and site.bounds is not None and site.nodes_most > 1:
-        together = site.bounds.most_together(able, site.required, sums_needed(nodes, demand, fit, room))
-        if together < site.nodes_min:
-            yield Reason(word, tier, "topology", site.nodes_min, together, (site.bounds.widest_name,))
+        short = site.bounds.shortage(able, site.required, sums_needed(nodes, demand, fit, room), site.nodes_min)
+        if short is not None:
+            scarce = () if short.need < 0 else (sums_named(demand)[short.need],)
+            yield Reason(word, tier, "topology", short.asked, short.most, (short.level, short.domain, *scarce))
     if site.groups:
         yield from _group_blockers(site, able, why)
     if request.contiguous and site.nodes_most > 1:
@@ -196,6 +197,11 @@ def sums_needed(nodes: Nodes, demand: Demand, fit: Int64, room: Int64) -> list[t
     """What the nodes of an element must have together: (int64[N], amount), from the tasks that ``fit`` on each."""
     needs = [(fit, demand.ntasks)] if demand.ntasks else []
     return needs + [(device_room(room, nodes.total, demand, need), need.in_total) for need in demand.fits if need.in_total]
+
+
+def sums_named(demand: Demand) -> list[str]:
+    """What each of ``sums_needed`` counts."""
+    return (["tasks"] if demand.ntasks else []) + [need.key for need in demand.fits if need.in_total]
 
 
 def _largest_sum(amounts: Int64, site: Site) -> int:

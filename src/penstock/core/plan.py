@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.request import GresCounts
+from penstock.spec.levels import nearness
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
@@ -61,7 +62,8 @@ class Reason:
     tier     impossible (never on these nodes), policy (a limit or a switch), waiting (for others to end)
     what     the quantity that decides: cpus, memory_mib, a GRES key, tasks, nodes, time_limit_s, features, partition, priority, ...
     asked    how much of it the job asks for, ``most`` how much there is where it could run (0 where it has no number)
-    names    nodes, partitions, features or (as decimal text) jobs that stand in the way
+    names    nodes, partitions, features or (as decimal text) jobs that stand in the way; of a topology the level, the domain that comes
+             closest, and what that has too little of where it is not nodes; without ``asked`` a level that is not there, and those that are
     """
 
     word: str
@@ -74,6 +76,8 @@ class Reason:
     def sentence(self) -> str:
         """For a person, in one line."""
         text = self.word
+        if self.what == "topology":
+            return f"{text}: {nearness(self.names, self.asked, self.most, self.tier == 'impossible')}"
         if self.what:
             text += f": {self.what}"
         if self.asked or self.most:

@@ -51,6 +51,7 @@ class Request:
     switches            most leaf domains of the topology (``--switches``); 0: any number
     segment             nodes that come together in a leaf domain (``--segment``); 0: no such wish
     level               level of the topology, one domain of which must hold the element; "": none
+    level_wait_s        so long after it became eligible the job's level is dropped, which is not the planner's doing; -1: never
     """
 
     nodes_min: int = 1
@@ -77,6 +78,7 @@ class Request:
     switches: int = 0
     segment: int = 0
     level: str = ""
+    level_wait_s: int = -1
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -92,6 +94,7 @@ class Request:
             ("cpus_per_node", self.cpus_per_node, 0),
             ("switches", self.switches, 0),
             ("segment", self.segment, 0),
+            ("level_wait_s", self.level_wait_s, -1),
         ):
             if not least <= value <= LARGEST:
                 raise ValueError(f"Request.{name} is {value}: allowed are {least} to {LARGEST}")

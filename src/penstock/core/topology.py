@@ -17,7 +17,7 @@ required and preferred levels. Limit: where nodes are unequal and amounts are as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,17 @@ Picker = Callable[[Int64, int, int], Int64 | None]
 """(positions of candidates, least, most) -> positions to take, the least number of nodes that is enough; None: they are not enough."""
 
 
+class Shortage(NamedTuple):
+    """What the best domain of a level lacks: ``need`` is the number of the need, -1 for nodes; ``domain`` is "" where none has a name, or
+    none has the required nodes."""
+
+    level: str
+    domain: str
+    need: int
+    asked: int
+    most: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
     """What one request may use of a topology.
@@ -52,17 +63,31 @@ class Bounds:
     switches: int = 0
     segment: int = 1
 
-    def most_together(self, able: Bool, required: Int64, needs: Needs) -> int:
-        """The most nodes of ``able`` that one domain may give, the ``required`` ones among them; 0 where none meets the needs."""
+    def shortage(self, able: Bool, required: Int64, needs: Needs, least: int) -> Shortage | None:
+        """What every domain of the widest level lacks for ``least`` nodes of ``able``, the ``required`` ones among them, that meet the
+        needs together, told of the domain that comes closest; None: one domain may have it all."""
         at = np.flatnonzero(able)
         level = self.topology.levels[self.widest]
-        capacity, met = _Leaves(self, at, [(have[at], asked) for have, asked in needs]).of(level)
-        met &= np.bincount(level.domain[required], minlength=level.domains) == len(required)
-        return int(capacity[met].max()) if met.any() else 0
+        leaves = _Leaves(self, at, [(have[at], asked) for have, asked in needs])
+        capacity, met = leaves.of(level)
+        whole = np.bincount(level.domain[required], minlength=level.domains) == len(required)
+        if (met & whole & (capacity >= least)).any():
+            return None
+        if not whole.any():
+            return Shortage(level.name, "", -1, least, 0)
+        enough = np.flatnonzero(whole & (capacity >= least))
+        if not len(enough):
+            best = int(np.argmax(np.where(whole, capacity, -1)))
+            return Shortage(level.name, self._called(best), -1, least, int(capacity[best]))
+        sums = [(have[enough], asked) for have, asked in leaves.sums(level)]
+        part = np.array([have / asked for have, asked in sums])
+        closest = int(np.argmax(part.min(axis=0)))
+        need = int(np.argmin(part[:, closest]))
+        return Shortage(level.name, self._called(int(enough[closest])), need, sums[need][1], int(sums[need][0][closest]))
 
-    @property
-    def widest_name(self) -> str:
-        return self.topology.levels[self.widest].name
+    def _called(self, domain: int) -> str:
+        names = self.topology.levels[self.widest].names
+        return names[domain] if domain < len(names) else ""
 
 
 def bounds_of(topology: Topology | None, request: Request) -> Bounds | Reason | None:
@@ -72,7 +97,7 @@ def bounds_of(topology: Topology | None, request: Request) -> Bounds | Reason | 
         return Reason("BadConstraints", "impossible", "topology", names=(request.level,)) if request.level else None
     widest = topology.level_named(request.level) if request.level else len(topology.levels) - 1
     if widest is None:
-        return Reason("BadConstraints", "impossible", "topology", names=(request.level,))
+        return Reason("BadConstraints", "impossible", "topology", names=(request.level, *(level.name for level in topology.levels)))
     return Bounds(topology, widest, request.switches, max(1, request.segment))
 
 
@@ -120,9 +145,13 @@ class _Leaves:
             usable = usable.copy()
             usable[order[np.arange(len(order)) - begin >= self._switches]] = 0
         capacity = _sums(level.of_leaf, usable, level.domains)
-        for have, asked in self._needs:
-            met &= _sums(level.of_leaf, have, level.domains) >= asked
+        for have, asked in self.sums(level):
+            met &= have >= asked
         return capacity, met
+
+    def sums(self, level: Level) -> Iterator[tuple[Int64, int]]:
+        """(what each domain of the level has, how much is asked for) for each need."""
+        return ((_sums(level.of_leaf, have, level.domains), asked) for have, asked in self._needs)
 
 
 def _sums(ids: Int64, amounts: Int64, count: int) -> Int64:

@@ -6,8 +6,9 @@ what the planner computed for it is sooner than for the job as it is.
 
 Ladders: an amount (GPUs, nodes, tasks, CPUs, memory) goes down to the most that starts now, found by halving; where none does, to a half;
 the time limit goes down to the longest that ends before one of the promised starts ahead; a restriction (constraint, node list,
-exclusive use) is left out; another partition that takes the user is tried. Bounds: PROBES_MAX questions, CHANGES_MAX answers. The least
-amounts that no job can do without (1 node, 1 CPU) are not offered, nor is more than one change at a time.
+exclusive use) is left out, a required level of the topology is widened before that; another partition that takes the user is tried.
+Bounds: PROBES_MAX questions, CHANGES_MAX answers. The least amounts that no job can do without (1 node, 1 CPU) are not offered, nor is more
+than one change at a time.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Question(NamedTuple):
     holds       the promised starts ahead of it
     limits_s    time limits that its partitions allow
     others      partitions that it does not name
+    wider       levels of the topology that are wider than the one it asks for, narrowest first
     """
 
     batch: Batch
@@ -78,6 +80,7 @@ class Question(NamedTuple):
     holds: Sequence[Reservation]
     limits_s: Sequence[int]
     others: Sequence[str]
+    wider: Sequence[str] = ()
 
 
 def what_if(now_s: int, plan: Backfill, queue: Backfill | None, question: Question) -> Generator[int, None, tuple[Change, ...]]:
@@ -92,6 +95,11 @@ def what_if(now_s: int, plan: Backfill, queue: Backfill | None, question: Questi
         empty = getattr(Request(), field)
         if getattr(batch.request, field) != empty:
             found += yield from asking.ask(option, "", batch._replace(request=changed(batch.request, field, empty)))
+    for level in (*question.wider, "") if batch.request.level else ():
+        changes = yield from asking.ask("--topology", level, batch._replace(request=changed(batch.request, "level", level)))
+        found += changes
+        if changes:
+            break
     for name in question.others[:PARTITIONS_MAX]:
         found += yield from asking.ask("--partition", name, batch._replace(partitions=(name,)))
     found.sort(key=lambda change: change.start.start_s)  # stable: the order above among equals

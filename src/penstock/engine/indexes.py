@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import replace
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
@@ -22,7 +21,7 @@ from penstock.engine.cpus import mask_of
 from penstock.engine.deadlines import Deadlines
 from penstock.engine.same_name import SameName
 from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State, share_parts
-from penstock.engine.topology import switches_until_ms, topology_of, topology_records
+from penstock.engine.topology import topology_of, topology_records, waiting_since_ms, wished, wishes_end_ms
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
@@ -115,7 +114,7 @@ class Indexes:
         self.steps_of: dict[int, dict[int, None]] = {}
         """Job -> its steps that have not ended."""
         self.eligible_heap: list[tuple[int, int]] = []
-        """(when, job): begin times, and ends of waits for few switches."""
+        """(when, job): begin times, and ends of waits for nearness."""
         self.finished: deque[tuple[int, int]] = deque()
         """(end_ms, job id) in order of ending, for the purge."""
         self.job_count = 0
@@ -276,8 +275,9 @@ class Indexes:
                 heapq.heappush(self.eligible_heap, (job.eligible_ms, job.id))
             else:
                 record = self._pending_record(job)
-                if record.request.switches:
-                    heapq.heappush(self.eligible_heap, (switches_until_ms(job), job.id))
+                for end_ms in wishes_end_ms(job):
+                    if end_ms > self.clock_ms:
+                        heapq.heappush(self.eligible_heap, (end_ms, job.id))
         self._queue(job, record)
         if job.array_job_id:
             for other_id in self._throttled.get(job.array_job_id, ()):
@@ -307,12 +307,9 @@ class Indexes:
         startable = None
         if job.spec.array_limit:
             startable = min(elements, max(0, job.spec.array_limit - len(self.active_elements.get(job.array_job_id, ()))))
-        request = job.spec.request
-        if request.switches and switches_until_ms(job) <= self.clock_ms:
-            request = replace(request, switches=0)
         return PendingRecord(
             job.id,
-            request,
+            wished(job.spec, self.clock_ms - waiting_since_ms(job)),
             job.spec.partitions,
             job.priority,
             job.array_job_id or job.id,
@@ -376,7 +373,7 @@ class Indexes:
         return known
 
     def became_eligible(self, now_ms: int) -> list[int]:
-        """Jobs whose begin time, or the end of their wait for few switches, has come since the last call; the planner's columns follow."""
+        """Jobs whose begin time, or the end of their wait for nearness, has come since the last call; the planner's columns follow."""
         self.clock_ms = max(self.clock_ms, now_ms)
         due = []
         while self.eligible_heap and self.eligible_heap[0][0] <= now_ms:

@@ -90,6 +90,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     switches: int | None = None
     switch_wait_s: int | None = None
     segment: int | None = None
+    topology: str = ""
 
 
 BOUNDS = {

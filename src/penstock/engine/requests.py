@@ -8,7 +8,6 @@ comes back with the same id takes its old place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -28,6 +27,7 @@ from penstock.engine.selection import select
 from penstock.engine.state import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SUSPENDED, Job
 from penstock.engine.step_requests import StepRequests
 from penstock.engine.submit import renumbered, submit
+from penstock.engine.topology import wished
 from penstock.spec import arrays, hostlist, times
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError
@@ -182,8 +182,7 @@ class Requests:
         reactor = self._reactor
         spec = event.spec
         view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
-        request = spec.request if spec.switch_wait_s else replace(spec.request, switches=0)
-        found = outlook(view, as_batch(spec)._replace(request=request), reactor.notes.ahead_of(event.priority))
+        found = outlook(view, as_batch(spec)._replace(request=wished(spec, 0)), reactor.notes.ahead_of(event.priority))
         if isinstance(found, Reason):
             raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
         nodes = hostlist.compress([share.node for share in found.shares])

@@ -1,4 +1,4 @@
-"""`scontrol update JobId=` of what a waiting job asks for: features, nodes, tasks, memory, licences, deadline, least time limit.
+"""`scontrol update JobId=` of what a waiting job asks for: features, nodes, nearness, tasks, memory, licences, deadline, least time limit.
 
 Each key changes the request as the option of sbatch would have; `check` refuses the whole update where the changed request could never
 run, in the words of a submission.
@@ -13,15 +13,17 @@ import msgspec
 from penstock.core.request import WHOLE_NODE, Request
 from penstock.engine.admission import check_times, licenses_asked
 from penstock.engine.indexes import Indexes
+from penstock.engine.possible import check_possible
 from penstock.engine.state import Job, JobSpec, State
-from penstock.engine.submit import check_possible, choose_partitions, constraint_text, node_names
+from penstock.engine.submit import choose_partitions, constraint_text, node_names
+from penstock.engine.topology import level_asked
 from penstock.spec import errors as err
 from penstock.spec import quantities, times
 from penstock.spec.errors import SlurmError
 
 KEYS = (
     *("contiguous", "deadline", "excnodelist", "features", "licenses", "minmemorycpu", "minmemorynode", "numnodes", "numtasks", "prefer"),
-    *("reqnodelist", "timemin"),
+    *("reqnodelist", "switches", "timemin", "topology"),
 )
 """All of them for a job that waits only."""
 
@@ -54,6 +56,11 @@ def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms:
         return _asking(spec, nodes_min=least, nodes_max=most, ntasks=tasks)
     if key == "numtasks":
         return _asking(spec, ntasks=quantities.parse_int(value, "NumTasks", 1))
+    if key == "topology":
+        level, wait_s = level_asked(state.config, choose_partitions(state.config, ",".join(spec.partitions)), value)
+        return _asking(spec, level=level, level_wait_s=wait_s)
+    if key == "switches":
+        return _few_switches(state, spec, value)
     mib = quantities.parse_memory(value, key)
     if key == "minmemorycpu":
         spec = msgspec.structs.replace(spec, mem_per_cpu_mib=mib, mem_per_node_mib=-1)
@@ -62,10 +69,21 @@ def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms:
     return _asking(spec, memory_per_node_mib=mib or WHOLE_NODE, memory_per_cpu_mib=0)
 
 
+def _few_switches(state: State, spec: JobSpec, value: str) -> JobSpec:
+    """`COUNT[@TIME]` as --switches takes it; 0 is any number."""
+    longest_s = state.config.max_switch_wait_s
+    words, at, time = value.partition("@")
+    count = quantities.parse_int(words, "Switches")
+    asked_s = times.parse_duration(time, "Switches") if at else None
+    wait_s = longest_s if asked_s is None else min(asked_s, longest_s)
+    return _asking(msgspec.structs.replace(spec, switch_wait_s=wait_s if count else 0), switches=count)
+
+
 def check(indexes: Indexes, before: JobSpec, after: JobSpec) -> None:
     """Refuse a changed request that could never run in any of the job's partitions."""
     if after.request != before.request or after.partitions != before.partitions:
-        check_possible(indexes, choose_partitions(indexes.state.config, ",".join(after.partitions)), after.request)
+        partitions = choose_partitions(indexes.state.config, ",".join(after.partitions))
+        check_possible(indexes, partitions, after.request)
 
 
 def _asking(spec: JobSpec, **changes: object) -> JobSpec:

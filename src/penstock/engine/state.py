@@ -342,13 +342,15 @@ class TopologyDomain(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Topology(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """How nodes are near each other: `kind` is tree, block or flat; `block_sizes` belongs to block. Checked when it was read."""
+    """How nodes are near each other: `kind` is tree, block or flat; `block_sizes` belongs to block; `level_names` are those that somebody
+    gave. Checked when it was read."""
 
     name: str
     kind: str
     default: bool = False
     domains: tuple[TopologyDomain, ...] = ()
     block_sizes: tuple[int, ...] = ()
+    level_names: tuple[str, ...] = ()
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

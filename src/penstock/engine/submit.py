@@ -10,18 +10,16 @@ from dataclasses import replace
 
 import msgspec
 
-from penstock.core.feasible import never_fits
-from penstock.core.plan import Reason
 from penstock.core.request import WHOLE_NODE, GresCounts, Request, gres_name, parsed
-from penstock.core.slots import gres_names
 from penstock.engine import events as e
 from penstock.engine.admission import Memory, admitting, check_times, licenses_asked, within_limits
 from penstock.engine.caller import Caller
 from penstock.engine.dependencies import resolve
-from penstock.engine.indexes import Indexes, gres_of
+from penstock.engine.indexes import Indexes
+from penstock.engine.possible import check_possible, without_preference, worth_waiting
 from penstock.engine.request import SubmitRequest, parse_rlimits, refusal
 from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
-from penstock.engine.topology import check_segment, switch_wait_s
+from penstock.engine.topology import check_segment, level_asked, switch_wait_s
 from penstock.spec import arrays, hostlist
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
@@ -31,13 +29,8 @@ PRIORITY_BASE = 4_294_901_760
 """Priority of job 0 without nice; each later job has one less, so that equal jobs run in submit order (Slurm's priority/basic
 starts here too)."""
 
-FEASIBLE_MAX = 10_000
-"""Shapes whose feasibility is remembered."""
-
 NO_MEMORY = (0, None)
 """(MiB a node, MiB a CPU) of a job whose GPUs bring their memory."""
-FEATURES_NAMED = 20
-"""Known features that a refusal names."""
 
 ASKED_KEYS = (
     *("ntasks", "cpus_per_task", "ntasks_per_node", "nodes_min", "mem_per_node_mib", "mem_per_cpu_mib"),
@@ -77,10 +70,15 @@ def submit(
         raise SlurmError(err.ESLURM_MAX_JOB_COUNT)
     check_segment(config, partitions, request)
     resources = resolve_request(state, partitions, request)
-    check_possible(indexes, partitions, resources)
     wait_s = switch_wait_s(config, request)
-    if wait_s and all(_never_fits(indexes, partition.name, resources) for partition in partitions):
+    if request.topology:
+        level, level_wait_s = level_asked(config, partitions, request.topology)
+        resources = replace(resources, level=level, level_wait_s=level_wait_s)
+    check_possible(indexes, partitions, resources)
+    if wait_s and not worth_waiting(indexes, partitions, without_preference(resources)):
         wait_s = 0
+    if resources.level_wait_s > 0 and not worth_waiting(indexes, partitions, replace(resources, switches=0)):
+        resources = replace(resources, level_wait_s=0)
     time_limit_s = request.time_limit_s
     if time_limit_s is None:
         time_limit_s = min((p.default_time_s or p.max_time_s for p in partitions), key=lambda s: s or 1 << 60)
@@ -381,16 +379,6 @@ def constraint_text(text: str, code: int) -> str:
     return text.replace(",", "&")
 
 
-def check_features(state: State, text: str, code: int) -> None:
-    """SlurmError(code) where the constraint names a feature that no node has, whatever else would do."""
-    names = parsed(text).names() if text else ()
-    unknown = [name for name in names if not any(name in node.features for node in state.nodes.values())]
-    if unknown:
-        known = sorted({feature for node in state.nodes.values() for feature in node.features})
-        detail = f"no node has the feature {', '.join(unknown)}; known are {', '.join(known[:FEATURES_NAMED]) or 'none'}"
-        raise SlurmError(code, detail=detail)
-
-
 def node_names(state: State, text: str) -> tuple[str, ...]:
     """Names of a hostlist; ESLURM_INVALID_NODE_NAME for one that is not configured."""
     if not text:
@@ -403,48 +391,3 @@ def node_names(state: State, text: str) -> tuple[str, ...]:
         if state.nodes and name not in state.nodes:
             raise SlurmError(err.ESLURM_INVALID_NODE_NAME)
     return tuple(dict.fromkeys(names))
-
-
-def check_possible(indexes: Indexes, partitions: tuple[Partition, ...], request: Request) -> None:
-    """ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE where even the empty cluster could never run it in any of the partitions; --switches is a
-    wish that ends, so it makes nothing impossible."""
-    state = indexes.state
-    request = replace(request, switches=0) if request.switches else request
-    if not state.nodes:
-        return
-    for text, refused in ((request.constraint, err.ESLURM_INVALID_FEATURE), (request.prefer, err.ESLURM_INVALID_PREFER)):
-        check_features(state, text, refused)
-    first = None
-    for partition in partitions:
-        reason = _never_fits(indexes, partition.name, request)
-        if reason is None:
-            return
-        first = first or reason
-    reason = first
-    if reason is None or reason.word == "PartitionNodeLimit":
-        return
-    code = err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
-    detail = reason.sentence()
-    if reason.what == "memory_mib":
-        detail = f"{reason.asked} MiB asked, {reason.most} MiB is the most there can be\nMemory specification can not be satisfied"
-    if reason.what == "topology":
-        code = err.ESLURM_REQUESTED_TOPO_CONFIG_UNAVAILABLE
-    wanted = {gres_name(key) for key, _ in (*request.gres_per_node, *request.gres_per_task, *request.gres_total)}
-    if wanted - {name for node in state.nodes.values() for pool, _ in gres_of(node) for name in gres_names(pool)}:
-        code = err.ESLURM_INVALID_GRES
-    outside = request.required_nodes and reason.what == "nodes" and set(reason.names) & set(request.required_nodes)
-    if outside and not any(set(reason.names) <= set(p.nodes or state.nodes) for p in partitions):
-        code = err.ESLURM_REQUESTED_NODES_NOT_IN_PARTITION
-    raise SlurmError(code, detail=detail)
-
-
-def _never_fits(indexes: Indexes, partition: str, request: Request) -> Reason | None:
-    """`never_fits`, remembered until nodes or partitions change: bursts ask the same again and again."""
-    known = indexes.feasible
-    key = (partition, request)
-    if key not in known:
-        if len(known) >= FEASIBLE_MAX:
-            known.clear()
-        state = indexes.state
-        known[key] = never_fits(indexes.columns.view(state.seq, state.counters.now_ms // 1000), partition, request)
-    return known[key]

@@ -19,6 +19,7 @@ DEPENDENCY_MAX = 131_072
 SHORT = (
     *("name", "account", "partition", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "licenses", "mail_user"),
     *("alloc_node", "jobname", "admincomment", "extra", "mailuser", "features", "availablefeatures", "activefeatures", "reason"),
+    "topology",
 )
 """Keys of requests, and of `scontrol update`."""
 PATHS = ("std_in", "std_out", "std_err", "stdin", "stdout", "stderr", "work_dir", "workdir", "submit_dir")

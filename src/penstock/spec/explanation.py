@@ -9,6 +9,7 @@ Guarantees: nothing is told that the document does not hold; lines are at most W
 from __future__ import annotations
 
 from penstock.spec import hostlist
+from penstock.spec.levels import nearness
 from penstock.spec.times import format_duration, format_time
 
 TYPE_CHECKING = False
@@ -61,8 +62,10 @@ def sentence(blocker: Fact) -> str:
         return f"{count(asked, 'node')} needed, {_only(most)} of those it may use {'is' if most == 1 else 'are'} up"
     there = "exist" if impossible else "would be left" if word == "Priority" else "free"
     if what == "topology":
-        near = f"in one {names}" if names else "near each other"
-        return f"{count(asked, 'node')} {near} needed, {_only(most)} {there} there" if asked else f"there is no topology level {names}"
+        kept = word == "Priority"  # then the names are jobs
+        scarce = unit(str(blocker["resource"])) if blocker["resource"] not in ("", what) else ""
+        text = nearness([] if kept else _texts(blocker["names"]), _number(asked), _number(most), impossible, scarce)
+        return text + _kept(word, names)
     if what in ("contiguous nodes", "nodes with features"):
         kind = f"nodes with {names}" if names else "neighbouring nodes"
         return f"{asked} {kind} needed, {_only(most)} {there}{'' if names else ' side by side'}"

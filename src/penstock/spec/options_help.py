@@ -137,6 +137,7 @@ HELP = {
     "test_only": ("", "say when the job would start, submit nothing"),
     "time": ("TIME", "time limit: minutes, MM:SS, HH:MM:SS, D-HH[:MM[:SS]], UNLIMITED"),
     "time_min": ("TIME", "time limit to which the job may be shortened to start sooner"),
+    "topology": ("[prefer:]LEVEL[@TIME]", "nodes of one domain of this level; prefer: wait so long for one, then take any"),
     "unbuffered": ("", "tasks write unbuffered"),
     "units": ("K|M|G|T|P", "unit of sizes"),
     "usage": ("", "a short form of this text"),

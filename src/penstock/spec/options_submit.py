@@ -314,6 +314,16 @@ OPTIONS = (
     ("tmp", "", VALUE, "", "bar", "", NO, NODE_FILTER),
     ("treewidth", "", VALUE, "", "r", "", WARN, "the launch has no fan-out to tune"),
     (
+        "topology",
+        "",
+        VALUE,
+        "",
+        "bar",
+        "SBATCH_TOPOLOGY SALLOC_TOPOLOGY SRUN_TOPOLOGY",
+        YES,
+        "test_topology:test_required_and_preferred_levels",
+    ),
+    (
         "tres-bind",
         "",
         VALUE,

@@ -13,6 +13,7 @@ constraint prefer   text   feature expressions (spec.constraints), as typed; che
 switches            int    most leaf switches, 1 or more
 switch_wait_s       int    how long the job waits for so few; absent = max_switch_wait of the configuration
 segment             int    nodes that come together in a base block, 1 or more
+topology            text   level within which the nodes lie (spec.levels), as typed; checked by the controller, which knows the levels
 contiguous          bool   neighbours in the order of the nodes
 nodes_min           int    1 or more; `-N 2` gives min and max, `-N 2-4` both, absent means "as many as the tasks need"
 nodes_max           int    not below nodes_min
@@ -129,6 +130,8 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
         _switches(options.text("switches"), request, program)
     if "segment" in values:
         request["segment"] = number(values["segment"], "--segment", program)
+    if "topology" in values:
+        request["topology"] = _level(options.text("topology"), program)
     if "nodes" in values:
         request["nodes_min"], request["nodes_max"] = _nodes(options.text("nodes"), program)
     for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib"), ("mem_per_gpu", "mem_per_gpu_mib")):
@@ -348,6 +351,16 @@ def _switches(text: str, request: dict[str, object], program: str) -> None:
         except ValueError as error:
             raise _malformed("switches", program, error) from None
         request["switch_wait_s"] = TIME_MAX_S if seconds is None else min(seconds, TIME_MAX_S)
+
+
+def _level(text: str, program: str) -> str:
+    from penstock.spec.levels import parse_level
+
+    try:
+        parse_level(text)
+    except ValueError as error:
+        raise _malformed("topology", program, error) from None
+    return text
 
 
 def _nice(text: str | None, program: str) -> int:

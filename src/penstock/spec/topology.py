@@ -6,6 +6,10 @@ block sizes that do not fit. All other functions assume that they found nothing.
 Levels, narrowest first, are what the planner thinks in: (name, [(domain, nodes)]). In a tree a leaf switch has height 0 and any other one
 more than its highest child; level k joins what hangs together by switches of height k or less. In a block topology the levels are the base
 blocks, then groups of consecutive blocks by BlockSizes, then all blocks together.
+
+Names of levels, which --topology takes: those of `level_names` in topology.yaml (a key of our own: Slurm's levels have numbers), narrowest
+first. Those that nobody named are `leaf`, `level1`, `level2` in a tree, as `scontrol show topology` numbers them, and `block`, `block4`
+(so many nodes), `all` with blocks.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ MAX_HEIGHT = 32
 """Switches above each other."""
 MAX_SIZES = 16
 """Slurm's own bound on BlockSizes."""
+LEAF, BASE, ALL = "leaf", "block", "all"
+"""Names of the narrowest level of a tree, the narrowest of blocks, and of all blocks together."""
 
 Levels = tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]
 
@@ -92,6 +98,24 @@ def check_blocks(blocks: Sequence[Domain], sizes: Sequence[int], where: str) -> 
         yield f"{where}: the first block size is {sizes[0]}: allowed are 1 to {len(smallest.nodes)}, the nodes of block {smallest.name}"
 
 
+def check_level_names(names: Sequence[str], levels: Levels, where: str) -> Iterator[str]:
+    """What is wrong with the names of `levels`, whose first ones are to be called so."""
+    if len(names) > len(levels):
+        yield f"{where}: {len(names)} level names: there are {len(levels)} levels"
+    for name in names:
+        if not name.replace("-", "").replace("_", "").isalnum():
+            yield f"{where}: invalid level name {name[:64]!r}: letters, digits, - and _ are allowed"
+    called = [*names, *(name for name, _ in levels[len(names) :])]
+    for name in dict.fromkeys(called):
+        if called.count(name) > 1:
+            yield f"{where}: two levels are called {name}"
+
+
+def renamed(levels: Levels, names: Sequence[str]) -> Levels:
+    """The levels, the first ones called `names`."""
+    return tuple((names[at] if at < len(names) else name, domains) for at, (name, domains) in enumerate(levels))
+
+
 def _twice(domains: Sequence[Domain], what: str, kind: str) -> Iterator[str]:
     owner: dict[str, Domain] = {}
     for domain in domains:
@@ -139,13 +163,13 @@ def nodes_below(switches: Sequence[Domain]) -> dict[str, tuple[str, ...]]:
 
 
 def tree_levels(switches: Sequence[Domain]) -> Levels:
-    """See the module's text; levels are called by their number."""
+    """See the module's text; levels have the names that nobody gave them."""
     height, nodes = heights(switches), nodes_below(switches)
     parent = {child: switch.name for switch in switches for child in switch.children}
     levels = []
     for level in range(max(height.values(), default=-1) + 1):
         tops = [name for name in height if height[name] <= level and (name not in parent or height[parent[name]] > level)]
-        levels.append((f"level {level}", tuple((name, nodes[name]) for name in tops)))
+        levels.append((f"level{level}" if level else LEAF, tuple((name, nodes[name]) for name in tops)))
     return tuple(levels)
 
 
@@ -163,13 +187,13 @@ def group_name(group: Sequence[Domain]) -> str:
 
 
 def block_levels(blocks: Sequence[Domain], sizes: Sequence[int]) -> Levels:
-    """See the module's text; levels are called by their block size."""
-    levels = []
+    """See the module's text; levels have the names that nobody gave them."""
+    levels: list[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = []
     for size, groups in block_groups(blocks, sizes):
         joined = tuple((group_name(group), sum((block.nodes for block in group), ())) for group in groups)
-        levels.append((f"blocks of {size}", joined))
+        levels.append((f"{BASE}{size}" if levels else BASE, joined))
     if len(levels[-1][1]) > 1:
-        levels.append(("all blocks", ((group_name(blocks), sum((block.nodes for block in blocks), ())),)))
+        levels.append((ALL, ((group_name(blocks), sum((block.nodes for block in blocks), ())),)))
     return tuple(levels)
 
 

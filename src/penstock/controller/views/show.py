@@ -25,6 +25,7 @@ from penstock.engine.state import NO_TASK, PENDING, ClusterConfig, Job, Node, No
 from penstock.spec import arrays, hostlist, states
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
 from penstock.spec.gres import format_tres
+from penstock.spec.levels import format_level
 from penstock.spec.quantities import format_memory
 from penstock.spec.times import format_duration
 
@@ -158,6 +159,8 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
         lines.append(f"SegmentSize={request.segment}")
     if request.switches:
         lines.append(f"Switches={request.switches}@{format_duration(spec.switch_wait_s)}")
+    if request.level:
+        lines.append(f"Topology={format_level(request.level, request.level_wait_s)}")
     if spec.kill_on_invalid_dep is not None:
         lines.append(f"KillOnInvalidDependent={'Yes' if spec.kill_on_invalid_dep else 'No'}")
     if spec.cpus_per_gpu:
