@@ -5,7 +5,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.engine.request import BOUNDS, SubmitRequest, refusal
@@ -270,6 +270,7 @@ LONGS = [entry[0] for entry in entries(OPTIONS, "sbatch") if entry[2] and entry[
 
 
 @settings(deadline=None)
+@example([("mem-per-gpu", "0")])
 @given(
     st.lists(
         st.tuples(

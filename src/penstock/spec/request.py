@@ -137,6 +137,8 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib"), ("mem_per_gpu", "mem_per_gpu_mib")):
         if key in values:
             request[target] = _memory(options.text(key), key, program)
+    if request.get("mem_per_gpu_mib") == 0:  # asks for nothing
+        del request["mem_per_gpu_mib"]
     for key, target in GRES:
         if key in values:
             request[target] = _gres(options.text(key), key, program)
