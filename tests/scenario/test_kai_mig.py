@@ -60,3 +60,21 @@ def test_slices_in_total():
 
 def test_an_array_of_slices_fills_the_cluster():
     cluster("3*n[gpu:1g.10gb:7]").pending("a: 1gpu:1g.10gb 1cpu x30").expect("a×21")
+
+
+def test_without_a_type_whole_gpus_go_before_slices():
+    plan = cluster(MIXED).pending("a: 2gpu", "b: 2gpu").expect("a→n0", "b→n0")
+    taken = [start.shares[0].gres for start in plan.starts]
+    assert taken == [(("gpu:a100", 2),), (("gpu:1g.10gb", 1), ("gpu:3g.40gb", 1))]
+
+
+def test_a_slice_is_no_device_when_nodes_are_compared():
+    """Seven free slices are as much as one free GPU: the node that has them is the fuller one."""
+    cluster("1*m[gpu:a100:4]", "1*n[gpu:a100:1,gpu:1g.10gb:7]").pending("a: 1gpu:a100").expect("a→n0")
+
+
+@pytest.mark.parametrize("score", ["best_fit", "whole_nodes"])
+def test_scores_count_a_slice_as_a_part_of_a_device(score):
+    asked = cluster("1*m[gpu:a100:4]", "1*n[gpu:a100:1,gpu:1g.10gb:7]")
+    asked.columns.weights = ((score, 100),)
+    asked.pending("a: 1gpu:a100").expect("a→n0")

@@ -99,10 +99,17 @@ class EngineCluster:
         self._start()
 
     def node(
-        self, name: str, cpus: int = 4, runs: tuple[m.RunReport, ...] = (), gpus: int = 0, boot: str = "boot1", shards: int = 0
+        self,
+        name: str,
+        cpus: int = 4,
+        runs: tuple[m.RunReport, ...] = (),
+        gpus: int = 0,
+        boot: str = "boot1",
+        shards: int = 0,
+        devices: tuple[m.GpuInfo, ...] = (),
     ) -> None:
-        """`shards` of each GPU."""
-        infos = tuple(m.GpuInfo(f"GPU-{name}-{i}", "a100", i, shards=shards) for i in range(gpus))
+        """`gpus` of type a100, `shards` of each; or these `devices`."""
+        infos = devices or tuple(m.GpuInfo(f"GPU-{name}-{i}", "a100", i, shards=shards) for i in range(gpus))
         hello = m.Hello(m.PROTOCOL_VERSION, name, name, boot, "test", cpus, cpus * 1000, 0, infos, runs)
         self.reactor.nodes.hello(hello, self.now_ms)
         self.reactor.flush()

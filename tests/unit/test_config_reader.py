@@ -5,6 +5,7 @@ import pytest
 
 from penstock.config import cluster, lines
 from penstock.config.cluster import engine_settings
+from penstock.config.gresconf import gpus_of
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
 from penstock.engine.state import ClusterConfig, Partition
@@ -256,7 +257,7 @@ def test_shards_are_spread_evenly_over_the_gpus_of_their_node(conf):
     refused = refusal(conf("ClusterName=t\nGresTypes=gpu,shard\nNodeName=a Gres=gpu:2,shard:5\n"))
     assert "node a has Gres=gpu:2,shard:5: 5 shards cannot be spread evenly over 2 GPUs" in refused
     node = read(conf("ClusterName=t\nGresTypes=gpu,shard\nNodeName=a Gres=gpu:h100:2,shard:8\n")).nodes[0]
-    assert cluster.gpus_of(node) == "h100:2,shard:8"
+    assert gpus_of(node) == "h100:2,shard:8"
 
 
 def test_placement_scores_have_names_and_bounded_weights(conf):

@@ -6,7 +6,8 @@ import pytest
 from engine_cluster import ALICE, EngineCluster, Refused
 
 from penstock.engine.state import NodeAlloc
-from penstock.engine.steps import Free, StepRequest, fit_node, ranks_of, spread_tasks
+from penstock.engine.step_devices import Free
+from penstock.engine.steps import StepRequest, fit_node, ranks_of, spread_tasks
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 

@@ -11,7 +11,8 @@ import shutil
 import socket
 import time
 
-from penstock.wire.messages import PROTOCOL_VERSION, GpuInfo, Hello, NodeLoad
+from penstock.spec.gres import mig_slices
+from penstock.wire.messages import MIG, PROTOCOL_VERSION, GpuInfo, Hello, NodeLoad
 
 MAX_SIMULATED_GPUS = 1024
 MAX_SHARED_GPUS = 100
@@ -23,7 +24,7 @@ DEFAULT_GPU_TYPE = "gpu"
 
 def simulated_gpus(node: str, text: str) -> tuple[GpuInfo, ...]:
     """`[TYPE:]N[,[TYPE:]N...][,shard:M]` simulated GPUs of a node; the M shards are spread evenly over all of them, as gres.conf does.
-    ValueError names what is allowed."""
+    A type that is a MIG profile makes slices. ValueError names what is allowed."""
     kinds: list[str] = []
     shards = 0
     for item in text.split(","):
@@ -39,7 +40,8 @@ def simulated_gpus(node: str, text: str) -> tuple[GpuInfo, ...]:
         most = f"at most {MAX_SHARED_GPUS} GPUs, and as many shards on each" if shards else f"at most {MAX_SIMULATED_GPUS} GPUs"
         raise ValueError(f"--gpus {text}: expected {most}")
     each = shards // len(kinds) if kinds else 0
-    return tuple(GpuInfo(f"GPU-simulated-{node}-{index}", kind, index, True, each) for index, kind in enumerate(kinds))
+    marks = [MIG if mig_slices(kind) else "GPU-" for kind in kinds]
+    return tuple(GpuInfo(f"{marks[index]}simulated-{node}-{index}", kind, index, True, each) for index, kind in enumerate(kinds))
 
 
 def memory_mib(field: str = "MemTotal") -> int:

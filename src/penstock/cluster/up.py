@@ -18,8 +18,9 @@ import time
 import msgspec
 
 from penstock.cluster.processes import find, stop
-from penstock.config.cluster import gpus_of, own_nodes, warning_lines
+from penstock.config.cluster import own_nodes, warning_lines
 from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, FolderError, NodeSpec
+from penstock.config.gresconf import gpus_of
 from penstock.config.reader import read
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_gpus
@@ -104,22 +105,24 @@ def measured_memory_mib() -> int:
 
 
 def _gpus(text: str) -> str:
-    """`[TYPE:]N[,shard:M]` as `TYPE:N[,shard:M]`: the shards are spread evenly over the GPUs."""
+    """`[TYPE:]N[,TYPE:N...][,shard:M]` as `TYPE:N[,TYPE:N...][,shard:M]`: the shards are spread evenly over the GPUs."""
     head, mark, shards = text.partition(",shard:")
     gpus = parse_gpus(head)
-    if len(gpus) != 1 or gpus[0].count < 1:
-        raise SpecError(f"--gpus {text}: [TYPE:]N is expected, for example h100:8, or h100:8,shard:32 where jobs may share them")
+    total = sum(item.count for item in gpus)
+    if not total:
+        words = "h100:8, or a100:1,1g.10gb:7 with slices, or h100:8,shard:32 where jobs may share them"
+        raise SpecError(f"--gpus {text}: [TYPE:]N is expected, for example {words}")
     count = parse_count(shards, "--gpus shard") if mark else 0
-    if count % gpus[0].count:
-        raise SpecError(f"--gpus {text}: {count} shards cannot be spread evenly over {gpus[0].count} GPUs")
-    return f"{gpus[0].type or 'sim'}:{gpus[0].count}" + f",shard:{count}" * bool(count)
+    if count % total:
+        raise SpecError(f"--gpus {text}: {count} shards cannot be spread evenly over {total} GPUs")
+    return ",".join([f"{item.type or 'sim'}:{item.count}" for item in gpus] + [f"shard:{count}"] * bool(count))
 
 
 def _from_slurm_conf(folder: ClusterFolder) -> ClusterFile:
     """The nodes of slurm.conf that are this machine."""
     config = read(folder.slurm_conf)
     nodes = [
-        NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), gpus_of(node))
+        NodeSpec(node.name, node.cpus, node.memory_mib if node.memory_mib > 1 else measured_memory_mib(), gpus_of(node, config.gres))
         for node in own_nodes(config)
     ]
     if not nodes:

@@ -10,7 +10,6 @@ import socket
 
 import msgspec
 
-from penstock.spec.gres import parse_node_gres
 from penstock.spec.licenses import parse as parse_licenses
 from penstock.spec.parameters import SCORE_PREFIX, Value
 
@@ -203,13 +202,6 @@ def own_nodes(config: SlurmConfig) -> list[NodeConfig]:
     """The nodes that are this machine: NodeHostname is its name or localhost."""
     here = (socket.gethostname(), socket.gethostname().partition(".")[0], "localhost")
     return [node for node in config.nodes if node.hostname in here]
-
-
-def gpus_of(node: NodeConfig) -> str:
-    """The GPUs that an agent simulates for this node: `TYPE:N`, several by commas, and `shard:M` where jobs may share them."""
-    items = parse_node_gres(node.gres) if node.gres else []
-    words = [f"{item.type or 'sim'}:{item.count}" for item in items if item.name == "gpu"]
-    return ",".join(words + [f"shard:{item.count}" for item in items if item.name == "shard"])
 
 
 def warning_lines(config: SlurmConfig) -> list[str]:

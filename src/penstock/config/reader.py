@@ -14,13 +14,14 @@ import os
 from collections.abc import Callable, Mapping
 
 from penstock.config.cluster import ConfigWarning, GresConfig, NodeConfig, PartitionConfig, SlurmConfig, TopologyConfig
+from penstock.config.gresconf import gres_of_line, missing_gpus
 from penstock.config.lines import MAX_PROBLEMS, ConfigError, Line, Pair, read_lines
 from penstock.config.topology import CONF, YAML, plugin_kind, read_topologies
 from penstock.spec import hostlist
 from penstock.spec import parameters as p
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_node_gres
-from penstock.spec.quantities import parse_count, parse_int
+from penstock.spec.quantities import parse_int
 from penstock.spec.topology import FLAT
 
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
@@ -70,9 +71,14 @@ class _Reading:
             self.problems.append(f"{self.path}: ClusterName is missing")
         folder = os.path.dirname(self.path)
         gres: list[GresConfig] = []
+        detected = False
         cgroup: Values = {row.name: row.default_value() for row in p.CGROUP_CONF.values()}
         for line in self._lines(os.path.join(folder, "gres.conf"), optional=True):
             self._attempt(line, lambda line: gres.extend(self._gres(line)))
+            detected |= any(pair.key.lower() == "autodetect" and pair.value.lower() != "off" for pair in line.pairs)
+        missing = "" if detected else missing_gpus(self.nodes.values(), tuple(gres))
+        if missing:
+            self.problems.append(f"{self.path}: {missing}")
         for line in self._lines(os.path.join(folder, "cgroup.conf"), optional=True):
             self._attempt(line, lambda line: cgroup.update(self._typed(p.CGROUP_CONF, line)))
         topologies = self._topologies(folder, partitions)
@@ -314,13 +320,7 @@ class _Reading:
             if set(values) == {"AutoDetect"}:
                 return []
             raise SpecError("a line of gres.conf needs Name")
-        files = tuple(hostlist.expand(str(values.get("File", ""))))
-        count_text = str(values.get("Count", ""))
-        count = parse_count(count_text, "Count") if count_text else len(files) or 1
-        if files and count != len(files):
-            raise SpecError(f"Count={count_text} does not match the {len(files)} files of File={values['File']}")
-        nodes = self._members(str(values["NodeName"])) if values.get("NodeName") else ()
-        return [GresConfig(str(values["Name"]), str(values.get("Type", "")), count, files, nodes)]
+        return [gres_of_line(values, self._members(str(values["NodeName"])) if values.get("NodeName") else ())]
 
 
 def _spread(values: Values, key: str, names: list[str]) -> list[str]:

@@ -12,8 +12,9 @@ import socket
 import msgspec
 
 from penstock import SLURM_VERSION
-from penstock.config.cluster import ENGINE_FIELDS, SlurmConfig, engine_settings, gpus_of, own_nodes, partition_settings
+from penstock.config.cluster import ENGINE_FIELDS, SlurmConfig, engine_settings, own_nodes, partition_settings
 from penstock.config.folder import ClusterFolder
+from penstock.config.gresconf import gpus_of
 from penstock.config.reader import read
 from penstock.engine.state import ClusterConfig, Partition, Topology
 from penstock.spec.errors import SpecError
@@ -63,7 +64,7 @@ def _node_lines(folder: ClusterFolder, config: SlurmConfig) -> list[str]:
             for key, old, new in (
                 ("CPUs", before.cpus, node.cpus),
                 ("RealMemory", before.memory_mib, node.memory_mib if node.memory_mib > 1 else before.memory_mib),
-                ("Gres", before.gpus or "none", gpus_of(node) or "none"),
+                ("Gres", before.gpus or "none", gpus_of(node, config.gres) or "none"),
             )
             if old != new
         ]

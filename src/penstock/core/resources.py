@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.core.request import WHOLE_NODE, Request, gres_name
-from penstock.core.slots import MARK, PARTS_OF, slot_rows
+from penstock.core.slots import MARK, PARTS_OF, sevenths, slot_rows
 from penstock.core.view import FIRST_POOL
 
 UNBOUNDED = 1 << 40
@@ -117,17 +117,20 @@ def resolve(request: Request, pools: tuple[str, ...]) -> Demand:
         memory_per_node_mib=max(0, request.memory_per_node_mib),
         whole_memory=request.memory_per_node_mib == WHOLE_NODE,
         fits=tuple(_with_siblings(need, draws) for need in draws),
-        draws=tuple(_own_pools_first(need, draws) for need in draws),
+        draws=tuple(_own_pools_first(need, draws, pools) for need in draws),
         cpus_per_device=request.cpus_per_gpu,
         memory_per_device_mib=request.memory_per_gpu_mib or request.memory_per_cpu_mib * request.cpus_per_gpu,
         cpus_per_node=request.cpus_per_node,
     )
 
 
-def _own_pools_first(need: GresNeed, draws: list[GresNeed]) -> GresNeed:
-    """A need without a type leaves the pools of its typed siblings for them as long as it can."""
+def _own_pools_first(need: GresNeed, draws: list[GresNeed], pools: tuple[str, ...]) -> GresNeed:
+    """A need without a type leaves the pools of its typed siblings for them as long as it can, and takes whole GPUs before slices of some:
+    who names no type hardly means a slice."""
+    if len(need.rows) < 2:
+        return need
     taken = [row for other in draws if ":" in other.key for row in other.rows]
-    return need._replace(rows=tuple(sorted(need.rows, key=lambda row: (":" not in need.key and row in taken, row))))
+    return need._replace(rows=tuple(sorted(need.rows, key=lambda row: (row in taken, -sevenths(pools[row - FIRST_POOL]), row))))
 
 
 def _with_siblings(need: GresNeed, draws: list[GresNeed]) -> GresNeed:

@@ -1,8 +1,8 @@
 """Which of the nodes that fit is the better one: preference keys, lower is better.
 
-By default: low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; a part of a GPU goes to the
-device with the least room that is enough; jobs without GRES keep away from nodes that have some). Pure functions over arrays; ties
-are broken by node order, which is the caller's business.
+By default: low weight, then best fit (the node with the fewest free GPUs, then CPUs, that is enough; a slice of a GPU counts as so much
+of one; a part of a GPU goes to the device with the least room that is enough; jobs without GRES keep away from nodes that have some).
+Pure functions over arrays; ties are broken by node order, which is the caller's business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.core.resources import Demand, GresNeed
-from penstock.core.slots import MARK, tightest, untouched
+from penstock.core.slots import MARK, SLICES, sevenths, tightest, untouched
 from penstock.core.view import CPUS, FIRST_POOL, Int64, Nodes, View
 
 WEIGHT_SHIFT = 40
@@ -35,6 +35,9 @@ class Preference:
         self._rank = weight_rank(nodes)
         self._slots = tuple(FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool)
         self._plain = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK not in pool]
+        worth = [sevenths(pool) for pool in nodes.pools]
+        self._worth: Int64 | None = np.array(worth, np.int64) if any(value < SLICES for value in worth) else None
+        """Of a device of each pool, in sevenths; None where none is a slice of a GPU."""
 
     def keys(self, room: Int64, demand: Demand, at: Int64 | None = None) -> Int64:
         """int64[N], below NOWHERE. Only the keys of nodes where ``demand`` fits into ``room`` mean something. Where ``at`` is given,
@@ -60,7 +63,8 @@ class Preference:
         """int64[N]: what fits best has the least of it."""
         total = self._nodes.total if at is None else self._nodes.total[:, at]
         if not demand.wants_gres or not self._slots:
-            devices: Int64 = (room if demand.wants_gres else total)[FIRST_POOL:].sum(axis=0)
+            pools = (room if demand.wants_gres else total)[FIRST_POOL:]
+            devices: Int64 = pools.sum(axis=0) if self._worth is None else self._worth @ pools
             return devices
         whole = untouched(room, total, self._slots).sum(axis=0)
         for need in demand.draws:

@@ -14,10 +14,13 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.core.view import FIRST_POOL, Bool, Int64
+from penstock.spec.gres import mig_slices
 
 PARTS_OF = {"shard": "gpu"}
 """GRES name that asks for a part of a device, and the name of the device."""
 MARK = "#"
+SLICES = 7
+"""Compute slices that a GPU is cut into at the most (NVIDIA's MIG user guide)."""
 MAX_SLOTS = 100
 """Shared devices of one type on a node; two digits keep the keys in the order of the devices."""
 NO_SLOT = 1 << 40
@@ -40,6 +43,12 @@ def gres_names(pool: str) -> list[str]:
     """Names by which the devices of a pool can be asked for: ``gpu``, and ``shard`` where they are shared."""
     name = pool.partition(MARK)[0].partition(":")[0]
     return [name, *(part for part, whole in PARTS_OF.items() if whole == name and MARK in pool)]
+
+
+def sevenths(pool: str) -> int:
+    """What a device of the pool is worth beside a whole one, which counts SLICES: a MIG slice counts its compute slices. GPUs that are cut
+    into four count as if into seven: that only matters where such slices are compared with whole GPUs."""
+    return min(mig_slices(split_slot(pool)[0].partition(":")[2]) or SLICES, SLICES)
 
 
 def slot_rows(pools: tuple[str, ...], key: str) -> tuple[int, ...]:

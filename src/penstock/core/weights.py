@@ -30,7 +30,7 @@ from penstock.core.fragmentation import MILLI, MIX_WEIGHT, Fragments, per_node
 from penstock.core.request import Request
 from penstock.core.resources import Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
-from penstock.core.slots import PARTS_OF, split_slot
+from penstock.core.slots import PARTS_OF, SLICES, sevenths, split_slot
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Int64, View
 
 NAMES = ("best_fit", "fragmentation", "scarce_types", "stranding", "whole_nodes")
@@ -80,6 +80,7 @@ class Weighted(Preference):
         if fragments is not None and scarce:
             self._price = np.minimum(fragments.contention(), MOST_PRICE) * scarce // FULL_WEIGHT
         """Of a device of each node, in thousandths of a device."""
+        self._worth_milli: Int64 = np.array([device_milli(view.nodes.pools[row - FIRST_POOL]) for row in self._plain], np.int64)
 
     def keys(self, room: Int64, demand: Demand, at: Int64 | None = None) -> Int64:
         at = np.arange(room.shape[1]) if at is None else at
@@ -117,17 +118,23 @@ class Weighted(Preference):
 
     def _free_milli(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: thousandths of devices."""
-        free: Int64 = room[self._plain].sum(axis=0) * MILLI
+        plain = room[self._plain]
+        free: Int64 = plain.sum(axis=0) * MILLI if self._worth is None else self._worth_milli @ plain
         if self._slots:
             slots = list(self._slots)
             free = free + (room[slots] * MILLI // np.maximum(self._nodes.total[slots][:, at], 1)).sum(axis=0)
         return free
 
 
+def device_milli(pool: str) -> int:
+    """Thousandths of a whole device that one of this pool is: less than all for a slice (MIG)."""
+    return MILLI * sevenths(pool) // SLICES
+
+
 def _taken_milli(demand: Demand) -> int:
-    """Of one node; a part counts as its device."""
+    """Of one node; a part counts as its device, a slice as what it is of one."""
     wish = per_node(demand)
-    return 0 if wish.need is None else MILLI * wish.devices
+    return 0 if wish.need is None else wish.devices * device_milli(wish.need.key)
 
 
 def _steps(cost: Int64) -> Int64:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from penstock.engine.environment import batch_variables, job_variables, node_variables, step_node_variables, step_variables
 from penstock.engine.request import parse_rlimits
 from penstock.engine.state import Job, Node, State, Step
-from penstock.engine.steps import StepRequest, count_of, ranks_of
+from penstock.engine.step_devices import wish_of
+from penstock.engine.steps import StepRequest, ranks_of
 from penstock.engine.topology import topology_variables
 from penstock.spec.patterns import fill
 from penstock.wire.messages import Assign, LaunchStep, TaskIo
@@ -129,7 +130,7 @@ def launch_step(state: State, job: Job, step: Step, request: StepRequest, enviro
         cpus=alloc.cpus,
         memory_mib=memory_mib,
         gpus=alloc.gpus,
-        gpus_per_task=count_of(request.gpus_per_task),
+        gpus_per_task=sum(wish_of(request.gpus_per_task).values()),
         multi_prog=tuple(table),
         work_dir=request.work_dir or job.spec.work_dir,
         io=TaskIo(

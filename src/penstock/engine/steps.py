@@ -8,13 +8,12 @@ job's and consumes none of it, so that parallel steps of a job with --mem do not
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from penstock.engine.indexes import Indexes
 from penstock.engine.request import broken_bound, parse_rlimits
 from penstock.engine.state import RUNNING, SUSPENDED, Job, NodeAlloc, State
+from penstock.engine.step_devices import Free, Wish, bounded, chosen, fits, wish_of
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError, SpecError
@@ -110,15 +109,6 @@ def refusal(request: StepRequest) -> str:
     return ""
 
 
-class Free(NamedTuple):
-    """What a job has left for steps on one node."""
-
-    cpus: int
-    memory_mib: int
-    gpus: tuple[str, ...]
-    shards: int = 0
-
-
 def free_on(state: State, indexes: Indexes, job: Job, alloc: NodeAlloc, overlap: bool) -> Free:
     """The job's part of a node less what its other steps hold there; an overlapping step sees all of it."""
     cpus, memory_mib, gpus = alloc.cpus, alloc.memory_mib, alloc.gpus
@@ -133,7 +123,13 @@ def free_on(state: State, indexes: Indexes, job: Job, alloc: NodeAlloc, overlap:
                     memory_mib -= held.memory_mib
                     if not alloc.shards:
                         gpus = tuple(uuid for uuid in gpus if uuid not in held.gpus)
-    return Free(cpus, memory_mib, gpus, alloc.shards)
+    return Free(cpus, memory_mib, gpus, alloc.shards, gpu_types(state, alloc))
+
+
+def gpu_types(state: State, alloc: NodeAlloc) -> dict[str, str]:
+    """UUID to type; empty where the node is gone or the allocation has no GPU."""
+    node = state.nodes.get(alloc.node) if alloc.gpus else None
+    return {} if node is None else {gpu.uuid: gpu.type for gpu in node.gpus}
 
 
 def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tuple[NodeAlloc, ...] | None:
@@ -156,7 +152,8 @@ def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tup
     nodes_max = min(request.nodes_max or len(candidates), ntasks)
     if nodes_min > len(candidates):
         raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE if nodes_min <= len(job.allocs) else err.ESLURM_INVALID_NODE_COUNT)
-    whole = [min(most, fit_node(Free(a.cpus, a.memory_mib, a.gpus), request, cpus_per_task)) for a in candidates]
+    own = [Free(alloc.cpus, alloc.memory_mib, alloc.gpus, types=gpu_types(state, alloc)) for alloc in candidates]
+    whole = [min(most, fit_node(have, request, cpus_per_task)) for have in own]
     if spread_tasks(whole, ntasks, nodes_min, nodes_max) is None:
         raise SlurmError(err.ESLURM_TOO_MANY_REQUESTED_CPUS if sum(whole) < ntasks else err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE)
     exact = not request.whole and (request.exact or request.cpus_per_task is not None or request.exclusive)
@@ -168,12 +165,11 @@ def place(state: State, indexes: Indexes, job: Job, request: StepRequest) -> tup
     if layout is None:
         return None
     allocs = []
-    gpus_left = total_gpus(request)
+    gpus_left = wish_of(request.gpus)
     for alloc, have, count in zip(candidates, free, layout, strict=True):
         if not count:
             continue
         gpus = step_gpus(request, have, count, gpus_left)
-        gpus_left -= len(gpus)
         memory_mib = request.mem_per_node_mib or (request.mem_per_cpu_mib or 0) * count * cpus_per_task
         allocs.append(
             NodeAlloc(alloc.node, min(count * cpus_per_task, have.cpus) if exact else alloc.cpus, memory_mib, gpus, count, have.shards)
@@ -202,32 +198,15 @@ def chosen_nodes(job: Job, request: StepRequest) -> list[NodeAlloc]:
     return allocs
 
 
-def count_of(items: tuple[str, ...]) -> int:
-    """Devices in `gpu:2`, `gpu:a100:2`."""
-    return sum(int(item.rpartition(":")[2]) for item in items if item.startswith("gpu") and item.rpartition(":")[2].isdecimal())
-
-
-def total_gpus(request: StepRequest) -> int:
-    """--gpus of the step; a large number where it is not bounded over the step."""
-    return count_of(request.gpus) if request.gpus else 1 << 30
-
-
-def gpus_on_node(request: StepRequest, have: Free, ntasks: int) -> int:
-    """GPUs that the step takes on a node with so many of its tasks. All steps of a job that shares a GPU share it too."""
+def step_gpus(request: StepRequest, have: Free, ntasks: int, left: Wish) -> tuple[str, ...]:
+    """UUIDs of the step on a node where so many of its tasks run; `left` of --gpus is lowered. Without a wish all that are free."""
     if have.shards:
-        return len(have.gpus)
+        return have.gpus
     if request.gpus_per_task:
-        return count_of(request.gpus_per_task) * ntasks
-    if request.gpus_per_node:
-        return count_of(request.gpus_per_node)
-    if request.gres is not None:
-        return count_of(request.gres)
-    return len(have.gpus)
-
-
-def step_gpus(request: StepRequest, have: Free, ntasks: int, left: int) -> tuple[str, ...]:
-    """UUIDs of the step on a node."""
-    return have.gpus[: min(left, gpus_on_node(request, have, ntasks))]
+        return chosen(have, wish_of(request.gpus_per_task), ntasks)
+    if request.gpus_per_node or request.gres is not None:
+        return chosen(have, wish_of(request.gpus_per_node or request.gres))
+    return bounded(have, left) if request.gpus else have.gpus
 
 
 def fit_node(have: Free, request: StepRequest, cpus_per_task: int) -> int:
@@ -241,9 +220,11 @@ def fit_node(have: Free, request: StepRequest, cpus_per_task: int) -> int:
         room = min(room, have.memory_mib // (request.mem_per_cpu_mib * cpus_per_task))
     if request.mem_per_node_mib and have.memory_mib and request.mem_per_node_mib > have.memory_mib:
         return 0
-    if request.gpus_per_task:
-        room = min(room, len(have.gpus) // max(1, count_of(request.gpus_per_task)))
-    elif ((request.gpus_per_node or request.gres) and gpus_on_node(request, have, 1) > len(have.gpus)) or (request.gpus and not have.gpus):
+    each = wish_of(request.gpus_per_task)
+    on_node = {} if each or have.shards else wish_of(request.gpus_per_node or request.gres)
+    if each:
+        room = min(room, fits(have, each))
+    elif (on_node and not fits(have, on_node)) or (request.gpus and not on_node and not chosen(have, wish_of(request.gpus))):
         return 0
     return max(0, room)
 

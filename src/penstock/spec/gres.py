@@ -2,6 +2,8 @@
 
 Guarantees: counts are bounded, a name (with its type) stands once in a list, and a list never mixes a typed and an untyped request of one
 name, which Slurm refuses because it cannot say what they mean together. Formatting and parsing are inverse.
+
+A slice of a GPU (MIG) is a type of gpu, named as NVIDIA names its profiles: `gpu:1g.10gb:2`, `gpu:a100_3g.20gb:1`, `gpu:1g.10gb+me:1`.
 """
 
 from __future__ import annotations
@@ -115,6 +117,19 @@ def gres_tres(items: Iterable[Gres]) -> dict[str, int]:
         if item.type:
             counts[f"gres/{item.key}"] = counts.get(f"gres/{item.key}", 0) + item.count
     return counts
+
+
+def mig_slices(kind: str) -> int:
+    """Compute slices of a MIG profile: 3 of `3g.40gb`, of `a100_3g.20gb` and of `3g.40gb+me`, 1 of `1c.3g.40gb`; 0 for what is no profile.
+    Grammar: the profile names of NVIDIA's MIG user guide, and the model's name that Slurm puts before them."""
+    profile = kind.rpartition("_")[2]
+    for mark in "+-":
+        profile = profile.partition(mark)[0]
+    parts = profile.split(".")
+    numbers = [part.removesuffix(unit) for part, unit in zip(reversed(parts), ("gb", "g", "c"), strict=False)]
+    if len(parts) not in (2, 3) or numbers == parts[::-1] or not all(number.isdecimal() for number in numbers):
+        return 0
+    return int(numbers[-1])
 
 
 def _tres_rank(name: str) -> tuple[int, str]:

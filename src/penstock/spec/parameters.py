@@ -238,9 +238,9 @@ DOWN_LINE: Mapping[str, Parameter] = _keyed(_table("DownNodes State=DOWN Reason"
 NODE_SET_LINE: Mapping[str, Parameter] = _keyed(_table("NodeSet Feature Nodes", STRING))
 
 GRES_CONF: Mapping[str, Parameter] = _keyed(
-    _table("Name Type Count File NodeName", STRING),
+    _table("Name Type Count File MultipleFiles NodeName", STRING),
     _table("AutoDetect=off|nvml|nvidia|full", STRING, "the agent detects GPUs by itself"),
-    _table("Cores CPUs Flags Links MultipleFiles", STRING, LATER),
+    _table("Cores CPUs Flags Links", STRING, LATER),
 )
 
 CGROUP_CONF: Mapping[str, Parameter] = _keyed(

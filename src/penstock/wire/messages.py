@@ -15,6 +15,10 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 """One frame. A script is at most 4 MiB and an environment 8 MiB, so this leaves room for a reconnecting node with many jobs."""
 
 
+MIG = "MIG-"
+"""How the UUID of a slice of a GPU begins; programs are told of slices by UUID, of whole GPUs by index."""
+
+
 class GpuInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A GPU as its node sees it. `uuid` is its identity; `index` is only today's position on the node."""
 

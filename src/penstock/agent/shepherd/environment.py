@@ -10,6 +10,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from penstock.agent.processes import BERTH_VARIABLE
+from penstock.wire.messages import MIG
 
 if TYPE_CHECKING:
     from penstock.wire.messages import Assign, GpuInfo, LaunchStep
@@ -71,8 +72,11 @@ def _node(environment: dict[bytes, bytes], node: str, cluster: str, key: tuple[i
     environment[BERTH_VARIABLE.encode()] = os.fsencode(berth)
 
 
-def _show_gpus(environment: dict[bytes, bytes], positions: list[int]) -> None:
-    listed = ",".join(map(str, positions)).encode()
+def _show_gpus(environment: dict[bytes, bytes], uuids: tuple[str, ...], gpus: tuple[GpuInfo, ...]) -> None:
+    """In the order of their positions, a slice by its UUID: CUDA knows no number for it, and Slurm does the same."""
+    wanted = set(uuids)
+    found = sorted((gpu.index, gpu.uuid) for gpu in gpus if gpu.uuid in wanted)
+    listed = ",".join([uuid if uuid.startswith(MIG) else str(index) for index, uuid in found]).encode()
     for name in VISIBLE:
         environment[name] = listed
 
@@ -91,7 +95,7 @@ def for_batch(
     environment.pop(b"SLURMD_NODENAME", None)
     if assign.gpus:
         positions = indices(assign.gpus, gpus)
-        _show_gpus(environment, positions)
+        _show_gpus(environment, assign.gpus, gpus)
         environment[b"SLURM_JOB_GPUS"] = ",".join(map(str, positions)).encode()
         environment[b"SLURM_GPUS_ON_NODE"] = str(len(positions)).encode()
     environment |= _text(assign.variables)
@@ -112,7 +116,7 @@ def for_step(
     environment.pop(b"SLURMD_NODENAME", None)
     if step.gpus:
         positions = indices(step.gpus, gpus)
-        _show_gpus(environment, positions)
+        _show_gpus(environment, step.gpus, gpus)
         environment[b"SLURM_STEP_GPUS"] = ",".join(map(str, positions)).encode()
         environment[b"SLURM_GPUS_ON_NODE"] = str(len(positions)).encode()
     elif job_gpus:
@@ -130,5 +134,5 @@ def for_task(common: dict[bytes, bytes], step: LaunchStep, local_rank: int, gpus
     environment[b"SLURM_LOCALID"] = str(local_rank).encode()
     if step.gpus and step.gpus_per_task:
         first = local_rank * step.gpus_per_task
-        _show_gpus(environment, indices(step.gpus, gpus)[first : first + step.gpus_per_task])
+        _show_gpus(environment, step.gpus[first : first + step.gpus_per_task], gpus)
     return environment

@@ -209,8 +209,8 @@ def gres_of(state: State, node: str, gpus: tuple[str, ...], shards: int = 0) -> 
     whole, _, parts = node_facts.gres_used_text(known, held).partition(",shard:")
     if shards:
         return f"shard:{parts}"
-    texts = whole.split(",gpu")
-    return ",gpu".join([text for text in texts if "(IDX:N/A)" not in text])
+    texts = whole.removeprefix("gpu").split(",gpu")  # an index list has commas too
+    return ",".join([f"gpu{text}" for text in texts if "(IDX:N/A)" not in text])
 
 
 def _licenses_held(job: Job) -> str:
