@@ -195,6 +195,13 @@ def complain(*lines: str) -> None:
     sys.stderr.write("".join([line.encode("utf-8", "backslashreplace").decode() + "\n" for line in lines]))
 
 
+def say(given: Options, *lines: str) -> int:
+    """Complain, unless -Q silences the command; the status that it ends with."""
+    if "quiet" not in given:
+        complain(*lines)
+    return 1
+
+
 def words_of(text: str | None) -> list[str]:
     """A comma list, blanks around the items dropped."""
     return [item.strip() for item in (text or "").split(",") if item.strip()]
