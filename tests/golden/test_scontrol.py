@@ -165,3 +165,17 @@ def test_no_jobs_and_no_steps(cluster, capfdbinary):
 def test_a_users_text_cannot_pretend_to_be_a_time(cluster, capfdbinary):
     cluster.state.jobs[2].extra = "\x1f0\x1f"
     assert "Extra=?0?\n" in run(capfdbinary, "show", "job", "2")[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("show hostlist /nosuch/hosts", "scontrol: error: the host list /nosuch/hosts cannot be read: No such file or directory\n"),
+        ("wait_job 1,2", "scontrol: error: one job id is needed: 1,2\n"),
+        ("wait_job ,", "scontrol: error: one job id is needed: ,\n"),
+        ("write batch_script 1,2", "scontrol: error: one job id is needed: 1,2\n"),
+    ],
+)
+def test_arguments_that_name_no_file_or_not_one_job_are_told_by_name(line, error, cluster, capfdbinary):
+    assert run(capfdbinary, *line.split()) == (1, "", error)
+    assert cluster.sent == []

@@ -153,16 +153,14 @@ def _write(given: Options, words: list[str]) -> int:
         return say(given, f"{PROGRAM}: error: write config is not supported by this version of Penstock (see scontrol show config)")
     if len(words) < 2:
         return say(given, "too few arguments for keyword:write")
-    ids = id_texts(words[1])
-    if len(ids) != 1:
-        return say(given, f"{PROGRAM}: error: one job id is needed: {words[1][:64]}")
+    job = _one_job(words[1])
     pieces: list[str] = []
     try:
-        lite.request({"op": "batch_script", "job": ids[0]}, on_chunk=pieces.append)
+        lite.request({"op": "batch_script", "job": job}, on_chunk=pieces.append)
     except lite.Refused as error:
         return say(given, f"job script retrieval failed: {error.text}")
     script = "".join(pieces).encode("utf-8", "surrogateescape")
-    target = words[2] if len(words) > 2 else f"slurm-{ids[0]}.sh"
+    target = words[2] if len(words) > 2 else f"slurm-{job}.sh"
     if target == "-":
         sys.stdout.buffer.write(script)
         return 0
@@ -171,13 +169,20 @@ def _write(given: Options, words: list[str]) -> int:
             file.write(script)
     except OSError as error:
         return say(given, f"failed to open file `{target}`: {error.strerror}")
-    write(f"batch script for job {ids[0]} written to {target}\n")
+    write(f"batch script for job {job} written to {target}\n")
     return 0
+
+
+def _one_job(text: str) -> str:
+    found = id_texts(text)
+    if len(found) != 1:
+        raise Failed(f"{PROGRAM}: error: one job id is needed: {text[:64]}")
+    return found[0]
 
 
 def _wait_job(given: Options, words: list[str]) -> int:
     """Until the job has its nodes: 0; a job that does not exist or has ended: 1."""
-    (text,) = id_texts(words[0])
+    text = _one_job(words[0])
     while True:
         seen: list[str] = []
         try:

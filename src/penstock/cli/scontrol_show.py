@@ -133,8 +133,11 @@ def _hosts(given: Options, kind: str, names: list[str]) -> int:
     if len(names) > 1:
         return say(given, "too many arguments for keyword:show")
     if text.startswith("/"):
-        with open(text, encoding="utf-8") as file:
-            text = ",".join(file.read(hostlist.MAX_LENGTH).split())
+        try:
+            with open(text, encoding="utf-8") as file:
+                text = ",".join(file.read(hostlist.MAX_LENGTH).split())
+        except OSError as error:
+            return say(given, f"{PROGRAM}: error: the host list {text[:64]} cannot be read: {error.strerror}")
     try:
         hosts = hostlist.expand(text)
     except SpecError as error:
