@@ -11,8 +11,9 @@ import os
 import sys
 import time
 
+from penstock.cli.step_files import StepFailed
 from penstock.cli.step_plan import StepPlan
-from penstock.cli.step_run import StepFailed, StepRun
+from penstock.cli.step_run import StepRun
 from penstock.spec import options
 from penstock.spec.export import choose, pack
 from penstock.spec.options import InvalidOption, Options

@@ -9,24 +9,23 @@ Signals: SIGINT asks once and kills at the second within INTERRUPT_S; TERM, HUP 
 
 from __future__ import annotations
 
-import os
 import select
 import time
 
 from penstock.cli import signal_pipe, terminal
 from penstock.cli.held import HeldRequest
 from penstock.cli.step_client import StepClient
-from penstock.cli.step_output import Sink, label_width, ranges
+from penstock.cli.step_files import StepFailed, StepFiles
+from penstock.cli.step_output import ranges
 from penstock.cli.step_plan import for_the_nodes
 from penstock.cli.step_report import StepReport, exit_code
-from penstock.spec.patterns import fill, letters_in
 from penstock.wire import lite, stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from penstock.cli.step_plan import Endpoint, StepPlan
+    from penstock.cli.step_plan import StepPlan
 
 INTERRUPT_S = 1.0
 """Between the two Ctrl-C that end a step."""
@@ -46,11 +45,6 @@ SIGNALS = (
     *(signal_pipe.HUP, signal_pipe.INT, signal_pipe.QUIT, signal_pipe.TERM),
     *(signal_pipe.USR1, signal_pipe.USR2, signal_pipe.CONT, signal_pipe.WINCH),
 )
-_READ_BYTES = stdio.MAX_PAYLOAD_BYTES
-
-
-class StepFailed(Exception):
-    """Lines for stderr, without the program's name."""
 
 
 class StepRun:
@@ -59,7 +53,7 @@ class StepRun:
     def __init__(self, plan: StepPlan, job_id: int, environment: bytes, names: dict[str, str], say: Callable[[str], None]) -> None:
         self.plan = plan
         self.job_id = job_id
-        self._names = names
+        self._files = StepFiles(plan, names)
         self._say_line = say
         self._client = StepClient(self._on_frame)
         fields = {"op": "step_create", "id": lite.new_id(), "job_id": job_id, **plan.fields}
@@ -73,11 +67,6 @@ class StepRun:
             fields.update(pty=True, rows=rows, columns=columns, stdin="client", stdout="client", stderr="client")
         self._request = HeldRequest(fields, [environment])
         self._report = StepReport(self._error)
-        self._out: Sink | None = None
-        self._err: Sink | None = None
-        self._sinks: list[Sink] = []
-        self._stdin_fd = -1
-        self._files: dict[str, int] = {}
         self._kills: list[HeldRequest] = []
         self._early: list[tuple[str, int, int, bytes]] = []
         self._nodes: list[str] = []
@@ -114,7 +103,7 @@ class StepRun:
 
     def run(self) -> int:
         """The exit code. Raises Refused (no step), Unreachable, StepFailed."""
-        self._open_files()
+        self._files.open(self.job_id)
         signals = signal_pipe.SignalPipe(SIGNALS)
         try:
             self._request.start()
@@ -129,8 +118,7 @@ class StepRun:
             self._client.close()
             for kill in self._kills:
                 kill.close()
-            for fd in self._files.values():
-                os.close(fd)
+            self._files.close()
         return self._report.worst()
 
     def _turn(self, signals: signal_pipe.SignalPipe) -> None:
@@ -138,18 +126,18 @@ class StepRun:
         poll.register(signals.fileno(), select.POLLIN)
         if self._request.fileno() >= 0:
             poll.register(self._request.fileno(), select.POLLIN)
-        wait = self.step_id < 0 or any(sink.full for sink in self._sinks)
+        wait = self.step_id < 0 or self._files.full
         for fd, events in self._client.poll_fds(listening_only=wait):
             poll.register(fd, events)
-        for sink in self._sinks:
+        for sink in self._files.sinks:
             if sink.pending:
                 poll.register(sink.fd, select.POLLOUT)
         kills = {kill.fileno(): kill for kill in self._kills if kill.fileno() >= 0}
         for fd in kills:
             poll.register(fd, select.POLLIN)
-        reads_stdin = self._may_read_stdin()
+        reads_stdin = self.step_id >= 0 and not self._client.input_full and not self._client.finished and self._files.may_read()
         if reads_stdin:
-            poll.register(self._stdin_fd, select.POLLIN)
+            poll.register(self._files.stdin_fd, select.POLLIN)
         deadline_s = self._deadline_s()
         timeout_ms = None if deadline_s is None else max(0, int((deadline_s - time.monotonic()) * 1000) + 1)
         for fd, events in poll.poll(timeout_ms):
@@ -163,9 +151,9 @@ class StepRun:
                     self._on_controller(kind, text)
             elif fd in kills:
                 self._read_kill(kills[fd])
-            elif fd == self._stdin_fd and reads_stdin and events & ~select.POLLOUT:
+            elif fd == self._files.stdin_fd and reads_stdin and events & ~select.POLLOUT:
                 self._read_stdin()
-        for sink in self._sinks:
+        for sink in self._files.sinks:
             sink.write()
         self._on_time(time.monotonic())
 
@@ -173,7 +161,7 @@ class StepRun:
         now_s = time.monotonic()
         if self._gave_up(now_s):
             return True
-        if any(sink.pending for sink in self._sinks):
+        if self._files.pending:
             return False
         if self._final is not None:
             return self._client.finished or now_s >= self._final_at_s + LAST_OUTPUT_S
@@ -197,7 +185,7 @@ class StepRun:
             times.append(self._aborted_at_s + ABORT_WAIT_S)
         elif self.plan.wait_s and self._first_exit_s is not None:
             times.append(self._first_exit_s + self.plan.wait_s)
-        if self._stdin_fd >= 0 and self.step_id >= 0 and os.isatty(self._stdin_fd) and not terminal.in_foreground(self._stdin_fd):
+        if self.step_id >= 0 and self._files.waits_for_foreground():
             times.append(time.monotonic() + FOREGROUND_POLL_S)
         return min(times, default=None)
 
@@ -252,11 +240,11 @@ class StepRun:
         if self.plan.verbose:
             self._tell_layout(fields)
         try:
-            self._open_files()
+            self._files.open(self.job_id, self.step_id)
         except StepFailed:
             self._kill(9)
             raise
-        self._make_sinks()
+        self._files.begin(self._ntasks, self._error)
         self._client.expect(self._nodes)
         if self._pty:
             self._raw = terminal.RawTerminal(0)
@@ -271,72 +259,23 @@ class StepRun:
             self._info(f"launching {self.step_name} on host {node}, {count} tasks: [{ranges(list(range(first, first + count)))}]")
             first += count
 
-    # --- files here, standard input
-
-    def _open_files(self) -> None:
-        """Open the files that are srun's own: before the step where their names are known by then, so that a bad name costs nothing."""
-        plan = self.plan
-        if plan.pty:
-            return
-        truncate = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if plan.append else os.O_TRUNC)
-        for end, flags in ((plan.stdin, os.O_RDONLY), (plan.stdout, truncate), (plan.stderr, truncate)):
-            path = end.path
-            if not path or path in self._files or (self.step_id < 0 and any(letter in "sJ" for letter in letters_in(path))):
-                continue
-            name = fill(path, {**self._names, "s": str(self.step_id), "J": f"{self.job_id}.{self.step_id}"})
-            try:
-                self._files[path] = os.open(name, flags | os.O_CLOEXEC, 0o666)
-            except OSError as exc:
-                raise StepFailed(f"Could not open {name}: {exc.strerror}") from None
-
-    def _make_sinks(self) -> None:
-        plan = self.plan
-        if plan.pty:
-            self._stdin_fd = 0
-        elif plan.stdin.word == "client" or plan.stdin.word.startswith("task:"):
-            self._stdin_fd = self._files.get(plan.stdin.path, 0)
-        raw = plan.pty or plan.unbuffered or self._ntasks == 1
-        width = label_width(self._ntasks) if plan.label and not plan.pty else 0
-        made: dict[int, Sink] = {}
-
-        def sink(end: Endpoint, fd: int) -> Sink:
-            fd = self._files.get(end.path, fd)
-            if fd not in made:
-                made[fd] = Sink(
-                    fd, raw=raw, label_width=width, on_error=lambda why: self._error(f"write to {end.path or fd} failed: {why}")
-                )
-            return made[fd]
-
-        self._out, self._err = sink(plan.stdout, 1), sink(plan.stderr, 2)
-        self._sinks = list(made.values())
-
-    def _may_read_stdin(self) -> bool:
-        if self._stdin_fd < 0 or self.step_id < 0 or self._client.input_full or self._client.finished:
-            return False
-        return not os.isatty(self._stdin_fd) or terminal.in_foreground(self._stdin_fd)
-
     def _read_stdin(self) -> None:
-        try:
-            data = os.read(self._stdin_fd, _READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:  # closed, or the terminal is gone
-            data = b""
-        self._client.send(stdio.IN, stdio.ALL, data)
-        if not data:
-            self._stdin_fd = -1
+        data = self._files.read()
+        if data is not None:
+            self._client.send(stdio.IN, stdio.ALL, data)
 
     # --- the shepherds
 
     def _on_frame(self, node: str, kind: int, rank: int, payload: bytes) -> None:
-        if self._out is None or self._err is None or self.step_id < 0:
+        out, err = self._files.out, self._files.err
+        if out is None or err is None or self.step_id < 0:
             self._early.append((node, kind, rank, payload))
         elif kind == stdio.OUT:
-            self._out.take(kind, rank, payload)
+            out.take(kind, rank, payload)
         elif kind == stdio.ERR:
-            self._err.take(kind, rank, payload)
+            err.take(kind, rank, payload)
         elif kind == stdio.NOTICE:
-            self._err.take_line(payload + (b"\r\n" if self._raw is not None else b"\n"))
+            err.take_line(payload + (b"\r\n" if self._raw is not None else b"\n"))
         elif kind == stdio.EXIT:
             self._task_ended(node, rank, *stdio.parse_exit(payload))
 
@@ -448,7 +387,7 @@ class StepRun:
         else:
             self._error(f"the controller does not answer: the end of {self.step_name} may not be recorded yet")
         self._report.flush(cause)
-        for sink in self._sinks:
+        for sink in self._files.sinks:
             sink.flush_partial()
             while sink.pending and not self._gave_up(now_s):
                 sink.write(wait=True)
