@@ -15,7 +15,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STARTED = ("sbatch", "srun", "squeue", "sinfo", "scancel", "scontrol", "sacct", "sstat", "sdiag")
-"""The commands that the host serves (`penstock.cli.host.HOSTED`)."""
+"""The commands that the host serves (`penstock.cli.worker.HOSTED`)."""
 WAYS = (["-static"], [])
 """Linked statically it starts in 0.4 ms instead of 0.6; not every system has the static library."""
 

@@ -8,7 +8,7 @@
  * worker answers, the command runs in an interpreter of its own: `penstock-command NAME ARGUMENTS`, beside this file.
  *
  * Signals go on to the worker; when this process is killed the closed socket tells the worker, which ends too.
- * The frames are described in src/penstock/cli/host.py. Prior art: chg of Mercurial, gpg-agent's clients, nailgun.
+ * The frames are described in src/penstock/cli/worker.py. Prior art: chg of Mercurial, gpg-agent's clients, nailgun.
  */
 #define _GNU_SOURCE
 #include <errno.h>

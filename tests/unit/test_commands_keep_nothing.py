@@ -12,7 +12,7 @@ from stub_controller import StubController, frame
 import penstock.cli
 import penstock.spec
 import penstock.wire
-from penstock.cli.host import HOSTED
+from penstock.cli.worker import HOSTED
 from penstock.wire import lite
 
 REFUSED = [frame("!", "2017\tInvalid job id specified")]

@@ -32,7 +32,7 @@ RLIMIT_TITLES = {
 """Lines of /proc/PID/limits."""
 
 caller_pid = 0
-"""The process that a worker of the command host speaks for (`penstock.cli.host`); 0: this one."""
+"""The process that a worker of the command host speaks for (`penstock.cli.worker`); 0: this one."""
 
 
 def describe_submitter(options: Options, program: str, arguments: Sequence[str]) -> dict[str, object]:
