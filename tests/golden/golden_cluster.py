@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from penstock.controller.views import operations
-from penstock.controller.views.json_views import json_sacct
+from penstock.controller.views.json_accounts import json_sacct
 from penstock.controller.views.sacct import sacct
 from penstock.controller.views.sstat import sstat
 from penstock.core.request import Request

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.controller.views.chunks import PAUSE
-from penstock.controller.views.json_views import json_sacct
+from penstock.controller.views.json_accounts import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
 from penstock.controller.views.sdiag import json_sdiag, sdiag

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from penstock.controller.views.chunks import Fields, Notes
-from penstock.controller.views.json_views import json_jobs, json_nodes, json_partitions
+from penstock.controller.views.json_jobs import json_jobs
+from penstock.controller.views.json_nodes import json_nodes, json_partitions
 from penstock.controller.views.show import show_config, show_job, show_licenses, show_node, show_partition, show_step
 from penstock.controller.views.sinfo import sinfo
 from penstock.controller.views.squeue import squeue

@@ -16,7 +16,7 @@ import msgspec
 
 from penstock import SLURM_VERSION
 from penstock.controller.views.chunks import PAUSE, Fields, slices
-from penstock.controller.views.json_views import PARSER, number
+from penstock.controller.views.json_document import PARSER, number
 from penstock.engine.notes import Notes
 from penstock.engine.state import PENDING, RUNNING, SUSPENDED, State
 from penstock.engine.statistics import Calls, Series, Statistics
