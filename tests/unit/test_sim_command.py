@@ -10,8 +10,11 @@ import pytest
 
 from penstock.__main__ import main
 from penstock.core.policies import POLICIES
+from penstock.sim.arrivals import PLACEMENTS
 
 KTH = str(pathlib.Path(__file__).parents[1] / "simulation" / "data" / "kth-sp2-3000.swf.gz")
+OPENB = pathlib.Path(__file__).parent / "openb"
+FILL = ["sim", "run", "--trace", str(OPENB / "pods.csv"), "--cluster", str(OPENB / "nodes.csv"), "--seed", "42"]
 RUN = ["sim", "run", "--trace", KTH, "--cluster", "1*sp2[cpu:100]", "--jobs", "40"]
 
 
@@ -36,7 +39,9 @@ def test_the_same_run_gives_the_same_json(capsys):
 
 def test_policies_are_listed(capsys):
     assert main(["sim", "policies"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(POLICIES)
+    logs, openb = capsys.readouterr().out.split("placements for a list of openb:")
+    assert [line.split()[0] for line in logs.splitlines() if line] == list(POLICIES)
+    assert [line.split()[0] for line in openb.splitlines() if line] == list(PLACEMENTS)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,7 @@ def test_policies_are_listed(capsys):
         (["--trace", "/nowhere/log.swf"], "/nowhere/log.swf"),
         (["--from", "999999999999"], "no job"),
         (["--max-limit", "soon"], "soon"),
+        (["--policy", "fgd"], "fgd"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(capsys, change, named):
@@ -79,3 +85,67 @@ def test_the_report_is_one_page_that_needs_no_network(tmp_path, capsys):
 def test_a_report_that_cannot_be_written_is_an_error(capsys):
     assert main([*RUN, "--report", "/nowhere/out.html"]) == 1
     assert "/nowhere/out.html" in capsys.readouterr().err
+
+
+def test_twice_the_load_brings_the_same_jobs_in_half_the_time(capsys):
+    assert main([*RUN, "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main([*RUN, "--load", "2", "--json"]) == 0
+    half = json.loads(capsys.readouterr().out)
+    assert half["settings"] == whole["settings"] | {"load": 2.0}
+    before, after = whole["policies"]["easy"], half["policies"]["easy"]
+    assert after["jobs"] == before["jobs"] and after["makespan_s"] < before["makespan_s"]
+    assert after["wait_s"]["mean"] > before["wait_s"]["mean"]
+
+
+@pytest.mark.parametrize("load", ["0", "-1", "101", "nan", "much"])
+def test_a_load_that_makes_no_sense_is_bad_usage(capsys, load):
+    with pytest.raises(SystemExit) as status:
+        main([*RUN, f"--load={load}"])
+    assert status.value.code == 2
+    assert f"{load}: 0.01 to 100 are allowed" in capsys.readouterr().err
+
+
+def test_every_placement_fills_the_cluster_of_an_openb_list(capsys):
+    assert main([*FILL, "--policy", ",".join(PLACEMENTS), "--json"]) == 0
+    filled = json.loads(capsys.readouterr().out)
+    assert filled["settings"]["load"] == 1.3
+    assert list(filled["policies"]) == list(PLACEMENTS)
+    for found in filled["policies"].values():
+        assert set(found["allocation"]) == {"100", "130"}
+        assert 50 < found["allocation"]["100"] <= found["allocation"]["130"] <= 100
+        assert 0 < found["failed"] < found["pods"]
+    assert len({found["pods"] for found in filled["policies"].values()}) == 1
+
+
+def test_a_smaller_load_is_told_where_it_ends(capsys):
+    assert main([*FILL, "--load", "0.4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["policies"]["plain"]
+    assert list(found["allocation"]) == ["40"]
+    assert 30 < found["allocation"]["40"] <= 40
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--policy", "easy"], "'easy': .*fgd, plain, scores are allowed"),
+        (["--cluster", "96*n[gpu:8]"], r"96\*n\[gpu:8\].*list of nodes"),
+        (["--cluster", str(OPENB / "pods.csv")], "no column sn, model"),
+        (["--limits", "modal"], "--limits: no meaning"),
+        (["--from", "5", "--report", "x.html"], "--from, --report: no meaning"),
+    ],
+)
+def test_what_an_openb_list_cannot_mean_is_refused_by_name(capsys, change, named):
+    assert main([*FILL, *change]) == 1
+    assert re.search(named, capsys.readouterr().err)
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_nothing_elsewhere(capsys, monkeypatch):
+    monkeypatch.setattr("penstock.sim.command.PROGRESS_EVERY_S", 0.0)
+    assert main(RUN) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(RUN) == 0
+    drawn = capsys.readouterr().err
+    assert re.search(r"\reasy +\[#{5,}\.+\] \d+ of about 40 jobs, \d+ in the system", drawn)
+    assert drawn.endswith("\r\x1b[K"), "the bar is wiped out at the end"

@@ -17,7 +17,7 @@ from penstock.core.policies import POLICIES
 from penstock.sim.clusterspec import parse_cluster
 from penstock.sim.workload.job import TraceError
 from penstock.sim.workload.limits import MODELS
-from penstock.sim.workload.reader import FORMATS, open_trace
+from penstock.sim.workload.reader import FORMATS, OPENB, format_of, open_trace
 from penstock.spec.errors import SpecError
 from penstock.spec.times import parse_duration
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 0.25
 BAR_WIDTH = 30
+LOADS = 0.01, 100.0
+"""The least and the greatest that `--load` takes."""
 
 
 def main(argv: list[str]) -> int:
@@ -39,12 +41,25 @@ def main(argv: list[str]) -> int:
     if options.verb == "policies":
         for policy in POLICIES.values():
             print(f"{policy.name:14} {policy.text}")
+        print("\nplacements for a list of openb:\n")
+        from penstock.sim.arrivals import PLACEMENTS
+
+        for name, text in PLACEMENTS.items():
+            print(f"{name:14} {text}")
         return 0
     try:
+        if (options.format or format_of(options.trace)) == OPENB:
+            from penstock.sim.arrivals import run
+
+            return run(options, [f"--{name.split('_')[0]}" for name in TIMED if getattr(options, name)])
         return _run(options)
     except (TraceError, SpecError) as error:
         print(f"penstock sim: error: {error}", file=sys.stderr)
         return 1
+
+
+TIMED = ("limits", "max_limit", "from_s", "until_s", "jobs", "report")
+"""Options about logs in which jobs end."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,12 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="replay a job log under one or several policies")
     run.add_argument("--trace", required=True, metavar="FILE", help="the log, plain or .gz")
-    run.add_argument("--format", default="", metavar="NAME", help=f"one of {', '.join(FORMATS)} (default: known by its name or first line)")
-    run.add_argument("--cluster", required=True, metavar="SPEC", help="for example '96*n[gpu:8]' or '1*sp2[cpu:100]'")
-    run.add_argument("--policy", default="easy", metavar="NAME[,NAME]", help="see `penstock sim policies` (default easy)")
-    run.add_argument("--limits", default="log", choices=MODELS, help="where users' time limits come from (default log)")
+    run.add_argument(
+        "--format", default="", metavar="NAME", help=f"one of {', '.join((*FORMATS, OPENB))} (default: known by its name or first line)"
+    )
+    run.add_argument(
+        "--cluster", required=True, metavar="SPEC", help="for example '96*n[gpu:8]' or '1*sp2[cpu:100]'; openb: its list of nodes"
+    )
+    run.add_argument("--policy", default="", metavar="NAME[,NAME]", help="see `penstock sim policies` (default easy; openb: plain)")
+    run.add_argument(
+        "--limits", default="", choices=MODELS, metavar="MODEL", help=f"users' time limits, one of {', '.join(MODELS)} (default log)"
+    )
     run.add_argument("--max-limit", default="", metavar="TIME", help="the partition's MaxTime, such as 2-00:00:00 (default: none)")
-    run.add_argument("--seed", type=int, default=1, metavar="N", help="of the modal limits (default 1)")
+    run.add_argument("--seed", type=int, default=1, metavar="N", help="of the modal limits, of openb's arrivals (default 1)")
+    run.add_argument(
+        "--load",
+        type=_load,
+        default=0.0,
+        metavar="F",
+        help="times between submissions are divided by F; openb: arrivals ask for F times the GPUs",
+    )
     run.add_argument("--from", dest="from_s", type=int, default=0, metavar="S", help="only jobs submitted from this second of the log on")
     run.add_argument("--until", dest="until_s", type=int, default=0, metavar="S", help="and up to this one")
     run.add_argument("--jobs", type=int, default=0, metavar="N", help="only the first N of them")
@@ -68,11 +96,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _load(text: str) -> float:
+    least, most = LOADS
+    try:
+        load = float(text)
+    except ValueError:
+        load = 0.0
+    if not least <= load <= most:
+        raise argparse.ArgumentTypeError(f"{text}: {least:g} to {most:g} are allowed")
+    return load
+
+
 def _run(options: argparse.Namespace) -> int:
     from penstock.sim.experiment import Experiment
     from penstock.sim.workload.limits import limits_by
 
-    names = options.policy.split(",")
+    limits, load = options.limits or "log", options.load or 1.0
+    names = (options.policy or "easy").split(",")
     unknown = [name for name in names if name not in POLICIES]
     if unknown:
         raise TraceError(f"unknown policy {unknown[0]!r}: {', '.join(POLICIES)} are allowed")
@@ -80,8 +120,8 @@ def _run(options: argparse.Namespace) -> int:
     max_s = (parse_duration(options.max_limit, "--max-limit") or 0) if options.max_limit else 0
     done: list[tuple[str, Experiment, Summary]] = []
     for name in names:
-        experiment = Experiment(groups, POLICIES[name], limits_by(options.limits, max_s, options.seed), bool(options.report))
-        with open_trace(options.trace, options.format, options.from_s, options.until_s, options.jobs) as jobs:
+        experiment = Experiment(groups, POLICIES[name], limits_by(limits, max_s, options.seed), bool(options.report))
+        with open_trace(options.trace, options.format, options.from_s, options.until_s, options.jobs, load) as jobs:
             experiment.run(jobs, _progress(name, jobs))
         if sys.stderr.isatty():
             sys.stderr.write("\r\x1b[K")
@@ -90,16 +130,15 @@ def _run(options: argparse.Namespace) -> int:
             raise TraceError(f"{options.trace}: no job in what was asked for")
         done.append((name, experiment, summary))
         if not options.json:
-            print(_text(name, options.limits, summary), flush=True)
+            print(_text(name, limits, load, summary), flush=True)
     if options.json:
-        settings = {
-            name: getattr(options, name) for name in ("trace", "cluster", "limits", "max_limit", "seed", "from_s", "until_s", "jobs")
-        }
+        asked = {name: getattr(options, name) for name in ("trace", "cluster", "max_limit", "seed", "from_s", "until_s", "jobs")}
+        settings = asked | {"limits": limits, "load": load}
         print(json.dumps({"settings": settings, "policies": {name: summary.as_dict() for name, _, summary in done}}, indent=2))
     if options.report:
         from penstock.sim.report import write_report
 
-        title = f"{os.path.basename(options.trace)} on {options.cluster}, limits: {options.limits}"
+        title = f"{os.path.basename(options.trace)} on {options.cluster}, limits: {limits}{_times(load)}"
         try:
             write_report(options.report, title, done)
         except OSError as error:
@@ -130,7 +169,11 @@ def _progress(name: str, trace: Trace) -> Callable[[int, int], None] | None:
     return show
 
 
-def _text(name: str, limits: str, summary: Summary) -> str:
+def _times(load: float) -> str:
+    return "" if load == 1.0 else f", load times {load:g}"
+
+
+def _text(name: str, limits: str, load: float, summary: Summary) -> str:
     """For a person, some lines a policy."""
 
     def times(spread: Spread) -> str:
@@ -140,7 +183,7 @@ def _text(name: str, limits: str, summary: Summary) -> str:
     device = summary.device
     return "\n".join(
         (
-            f"{name}, limits {limits}: {summary.jobs} jobs on {summary.devices} {device}s, {summary.passes} passes",
+            f"{name}, limits {limits}{_times(load)}: {summary.jobs} jobs on {summary.devices} {device}s, {summary.passes} passes",
             f"  wait s            {times(summary.wait_s)}",
             f"  completion s      {times(summary.jct_s)}",
             f"  bounded slowdown  {summary.avebsld:.2f} (mean, tau 10 s); Jain's index over {summary.users} users {summary.jain:.3f}",

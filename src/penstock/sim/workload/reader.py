@@ -21,7 +21,9 @@ from penstock.sim.workload.tables import read_helios, read_philly, read_venus
 Reader = Callable[[Iterable[str], str], Iterator[TraceJob]]
 
 FORMATS: dict[str, Reader] = {"swf": read_swf, "helios": read_helios, "venus": read_venus, "philly": read_philly, "sacct": read_sacct}
-HEADS = {"helios": "job_id,arrival_s,", "venus": "job_id,user,tenant,", "philly": "timestamp,duration,"}
+OPENB = "openb"
+"""A list of pods that arrive and never leave: no log, but `sim run` knows what to do with it (``sim.arrivals``)."""
+HEADS = {"helios": "job_id,arrival_s,", "venus": "job_id,user,tenant,", "philly": "timestamp,duration,", OPENB: "name,cpu_milli,"}
 """How the first line of a table begins, by which its format is known."""
 HEAD_LINES = 64
 """Lines of comments that may come before it."""
@@ -59,23 +61,49 @@ class Trace:
 
 
 @contextmanager
-def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0) -> Iterator[Trace]:
-    """The jobs submitted in [from_s, until_s] of the log's own time (0: no bound), the first ``most`` of them (0: all)."""
+def open_trace(path: str, form: str = "", from_s: int = 0, until_s: int = 0, most: int = 0, load: float = 1.0) -> Iterator[Trace]:
+    """The jobs submitted in [from_s, until_s] of the log's own time (0: no bound), the first ``most`` of them (0: all), the times between
+    their submissions divided by ``load``."""
     with _raw(path) as raw:
         size = raw.seek(0, io.SEEK_END)
         raw.seek(0)
-        packed = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
-        file = io.TextIOWrapper(packed, encoding="utf-8", errors="replace")
-        try:
-            head = list(islice(file, HEAD_LINES))
-        except (OSError, EOFError) as error:
-            raise TraceError(f"{path}: {error}") from None
+        file = _unpacked(path, raw)
+        head = _head(path, file)
         form = form or _recognise(path, head)
         if form not in FORMATS:
-            raise TraceError(f"{path}: unknown format {form}: {', '.join(FORMATS)} are allowed")
+            raise TraceError(f"{path}: no log of jobs has the format {form}: {', '.join(FORMATS)} are allowed")
         jobs = in_order(FORMATS[form](_chained(head, file), path), path, REORDERED.get(form, REORDERED_FEW))
         wanted = (job for job in jobs if job.submit_s >= from_s and (not until_s or job.submit_s <= until_s))
-        yield Trace(raw, size, wanted, most)
+        yield Trace(raw, size, scaled(wanted, load), most)
+
+
+def format_of(path: str) -> str:
+    """By its name or first line."""
+    with _raw(path) as raw, _unpacked(path, raw) as file:
+        return _recognise(path, _head(path, file))
+
+
+def scaled(jobs: Iterator[TraceJob], load: float) -> Iterator[TraceJob]:
+    """The same jobs in the same order, with ``load`` times as much work a second: the first comes when it came, the distance of each from
+    it is divided. Run times stay. What users would have done otherwise under another load is not modelled."""
+    first = next(jobs, None)
+    if first is None:
+        return
+    yield first
+    for job in jobs:
+        yield job if load == 1.0 else job._replace(submit_s=first.submit_s + int((job.submit_s - first.submit_s) / load))
+
+
+def _unpacked(path: str, raw: BinaryIO) -> TextIO:
+    packed = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+    return io.TextIOWrapper(packed, encoding="utf-8", errors="replace")
+
+
+def _head(path: str, file: TextIO) -> list[str]:
+    try:
+        return list(islice(file, HEAD_LINES))
+    except (OSError, EOFError) as error:
+        raise TraceError(f"{path}: {error}") from None
 
 
 def _raw(path: str) -> BinaryIO:
