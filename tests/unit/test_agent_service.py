@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -32,3 +33,14 @@ def test_a_beat_that_fails_in_one_part_reaches_the_others_and_the_next_one_comes
         service.beat(2.0)
     assert beats == [Tick, 1.0, Tick, 2.0]
     assert [str(record.exc_info[1]) for record in caplog.records] == ["[Errno 24] Too many open files"] * 2
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+def test_a_clock_that_is_set_does_not_move_what_the_machine_waits_for(service, monkeypatch, jump_s):
+    times_ms = []
+    monkeypatch.setattr(service.machine, "handle", lambda event, now_ms: times_ms.append(now_ms) or [])
+    service.handle(Tick())
+    set_ns = time.time_ns() + jump_s * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: set_ns)
+    service.handle(Tick())
+    assert 0 <= times_ms[1] - times_ms[0] < 60_000

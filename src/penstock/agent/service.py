@@ -52,6 +52,7 @@ from penstock.agent.launcher import read_runtime_dir
 from penstock.agent.link import TICK_MS
 from penstock.agent.reconcile import Reconcile
 from penstock.agent.recovery import forget, inspect
+from penstock.agent.shepherd.limits import boot_ms
 from penstock.agent.shepherd.protocol import Announce, Dismiss, Setup, decode_from_shepherd, encode
 from penstock.agent.streams import Stream
 from penstock.agent.supervisor import Supervisor, office_held
@@ -99,6 +100,17 @@ class ShepherdStream(Stream):
             self.owner.shepherd_left(self.number)
 
 
+class SteadyClock:
+    """Milliseconds since the epoch as they were when the clock was made, plus the time since, also while the machine sleeps: they never go
+    back and never jump. With the wall clock an agent whose clock was set back would neither ping nor connect until it caught up."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = time.time_ns() // 1_000_000 - boot_ms()
+
+    def __call__(self) -> int:
+        return boot_ms() + self._ahead_ms
+
+
 class Service:
     """One node's agent. `gpus` are part of the facts; `node_dir` is made by the caller and locked."""
 
@@ -106,6 +118,7 @@ class Service:
         self.cluster_dir, self.runtime_dir, self.node_dir = cluster_dir, runtime_dir, node_dir
         self.facts = facts
         self.node = facts.node
+        self._clock = SteadyClock()
         self.machine = Reconcile(facts, epoch=self._read_epoch())
         self.shepherds: dict[int, ShepherdStream] = {}
         self._controller: ControllerStream | None = None
@@ -133,7 +146,7 @@ class Service:
     # --- the machine
 
     def handle(self, event: Event) -> None:
-        for command in self.machine.handle(event, time.time_ns() // 1_000_000):
+        for command in self.machine.handle(event, self._clock()):
             self._do(command)
         if self.machine.cluster != self._cluster:
             self._cluster = self.machine.cluster
