@@ -1,7 +1,8 @@
 """The agent's side of the launcher: shepherds are asked for, orphans swept, a launcher that is not there is started.
 
-Guarantees: each fork that is asked for ends in a shepherd that connects or in one `failed`; what a launcher that died had not answered is
-asked of the next one. A sweep ends after LAUNCHER_WAIT_S at the latest.
+Guarantees: each fork that is asked for ends in a shepherd that connects or in one `failed`, unless the launcher stands still; what a
+launcher that died had not answered is asked of the next one, and never more than MAX_ASKED. A sweep ends after LAUNCHER_WAIT_S at the
+latest.
 
 The launcher is the host's, not this agent's: it outlives the agent, and another agent may have started it.
 """
@@ -22,6 +23,8 @@ from penstock.agent.streams import Stream
 LAUNCHER_WAIT_S = 5.0
 """How long a started launcher may take until it listens, and a sweep until it answers."""
 LAUNCHER_POLL_S = 0.02
+MAX_ASKED = 64
+"""Forks that a launcher has not answered: one more fails at once. A launcher that stood still would make all of them later."""
 
 log = logging.getLogger("penstock.agent")
 
@@ -56,6 +59,10 @@ class ForkClient:
 
     def ask(self) -> None:
         """Have one shepherd forked; it connects by itself."""
+        if len(self._asked) >= MAX_ASKED:
+            error = f"the launcher has not answered {MAX_ASKED} forks"
+            asyncio.get_running_loop().call_soon(self._failed, error)
+            return
         self._last_request += 1
         request = encode(Fork(self._last_request, self._node, self._node_dir, f"{self._runtime_dir}/agent-{self._node}.sock"))
         self._asked[self._last_request] = request
