@@ -112,6 +112,10 @@ class Columns:
         """All of them, in no particular order."""
         return self._waiting.records()
 
+    def place_of(self, record: PendingRecord) -> int:
+        """Before which row of a view's queue this record would stand; it is not among them."""
+        return self._waiting.place_of(record)
+
     def remove_pending(self, job_id: int) -> None:
         self._waiting.remove(job_id)
 

@@ -101,6 +101,11 @@ class Waiting:
     def count(self) -> int:
         return len(self._slot_of)
 
+    def place_of(self, record: PendingRecord) -> int:
+        """Before which row of ``pending()`` a record that is not among them would stand."""
+        self.pending()
+        return self._search([self._rank(record.partitions, record.priority), record.order, record.job_id])
+
     def pending(self) -> Pending:
         """The columns in priority order; the same object until something changes."""
         if self._pending is None:
@@ -149,8 +154,10 @@ class Waiting:
         return slots[np.lexsort((keys[JOB], keys[ORDER], keys[RANK]))]
 
     def _place(self, slot: int) -> int:
-        """Where in the order a new slot belongs, by halving."""
-        key = self._slots[(RANK, ORDER, JOB), slot].tolist()
+        """Where in the order a new slot belongs."""
+        return self._search(self._slots[(RANK, ORDER, JOB), slot].tolist())
+
+    def _search(self, key: list[int]) -> int:
         low, high = 0, len(self._order)
         while low < high:
             middle = (low + high) // 2
