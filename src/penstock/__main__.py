@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     why = verbs.add_parser("why", parents=[place], help="why a job waits, when it will start, what would start sooner")
     why.add_argument("job", metavar="JOB", help="a job id: 12, or 12_3 for an array element")
     why.add_argument("--json", action="store_true")
+    consolidate = verbs.add_parser(
+        "consolidate", parents=[place], help="which running jobs would move so that a waiting one starts at once; --execute moves them"
+    )
+    consolidate.add_argument("job", metavar="JOB", nargs="?", default="", help="the waiting job (default: the first that it helps)")
+    consolidate.add_argument("--execute", action="store_true", help="carry out the plan that is printed")
+    consolidate.add_argument("--anyway", action="store_true", help="also if more work is lost than waiting is saved")
+    consolidate.add_argument("--json", action="store_true")
     snapshot = verbs.add_parser("snapshot", parents=[place], help="the planner's whole input into a file, for `penstock sim replay FILE`")
     snapshot.add_argument("file", metavar="FILE", help="where to; compressed if it ends in .gz")
     return parser
@@ -99,6 +106,11 @@ def _administer(argv: list[str]) -> int:
             from penstock.cli import why
 
             return why.main(options.job, folder.path if options.dir else "", options.json)
+        if options.verb == "consolidate":
+            from penstock.cli import consolidate
+
+            named = folder.path if options.dir else ""
+            return consolidate.main(options.job, named, options.execute, options.anyway, options.json)
         from penstock.cluster import report
 
         if options.verb == "status":

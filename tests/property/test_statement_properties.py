@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.property.worlds import World, draw_world
 
-from penstock.core.consolidation import Consolidation, Movable, NoPlan, consolidate, holds
+from penstock.core.columns import Columns
+from penstock.core.consolidation import Consolidation, NoPlan, consolidate, holds
 from penstock.core.cycle import plan_now
 from penstock.core.plan import Share
 from penstock.core.records import NodeRecord, PartitionRecord, PendingRecord
 from penstock.core.request import Request
-from penstock.core.statement import Statement, waiter_of
+from penstock.core.statement import Statement, Waiter, waiter_of
 from penstock.core.view import View
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -64,7 +67,7 @@ def test_what_is_taken_back_leaves_no_trace(seed: int) -> None:
             left = [job_id for job_id in records if job_id not in gone]
             if left:
                 gone.append(random.choice(left))
-                statement.evict(waiter_of(records[gone[-1]], columns.place_of(records[gone[-1]])))
+                statement.evict(waiter_of(records[gone[-1]], columns.places_of([records[gone[-1]]])[0]))
         elif records:
             shares = world.running[random.choice(list(records))][1]
             statement.take(shares)
@@ -84,7 +87,7 @@ def test_a_supposed_view_is_the_view_of_such_a_cluster(seed: int) -> None:
     statement = Statement(columns.view(1, 10_000))
     gone = [job_id for job_id in records if random.random() < 0.5]
     for job_id in gone:
-        statement.evict(waiter_of(records[job_id], columns.place_of(records[job_id])))
+        statement.evict(waiter_of(records[job_id], columns.places_of([records[job_id]])[0]))
     supposed = statement.view()
     for job_id in gone:
         columns.end_running(job_id)
@@ -120,8 +123,14 @@ def fragmented(random: Random) -> tuple[World, dict[int, PendingRecord]]:
     return world.after(plan_now(world.columns().view(1, 10_000))), records
 
 
-def consolidation_of(view: View, movable: list[Movable]) -> Consolidation | NoPlan:
-    work = consolidate(view, movable)
+def waiters_of(columns: Columns, records: dict[int, PendingRecord], job_ids: Sequence[int]) -> list[Waiter]:
+    chosen = [records[job_id] for job_id in job_ids]
+    return [waiter_of(record, place) for record, place in zip(chosen, columns.places_of(chosen), strict=True)]
+
+
+def consolidation_of(columns: Columns, records: dict[int, PendingRecord], random: Random) -> Consolidation | NoPlan:
+    ran_s = {job_id: random.randint(0, 5_000) for job_id in records}
+    work = consolidate(columns.view(1, 10_000), ran_s, partial(waiters_of, columns, records))
     while True:
         try:
             next(work)
@@ -136,11 +145,10 @@ def test_a_consolidation_keeps_what_it_says(seed: int) -> None:
     world, records = fragmented(random)
     columns = world.columns()
     view = columns.view(1, 10_000)
-    movable = [Movable(waiter_of(record, columns.place_of(record)), random.randint(0, 5_000)) for record in records.values()]
-    found = consolidation_of(view, movable)
+    found = consolidation_of(columns, records, random)
     if not isinstance(found, Consolidation):
         return
-    waiters = [one.waiter for one in movable if one.waiter.job_id in {move.job_id for move in found.moves}]
+    waiters = waiters_of(columns, records, [move.job_id for move in found.moves])
     assert holds(view, found, waiters)
     before = plan_now(view)
     assert found.start.job_id in {one.job_id for one in before.reservations}
@@ -162,7 +170,5 @@ def test_plans_are_found() -> None:
     found = 0
     for seed in range(100):
         world, records = fragmented(Random(seed))
-        columns = world.columns()
-        movable = [Movable(waiter_of(record, columns.place_of(record)), 60) for record in records.values()]
-        found += isinstance(consolidation_of(columns.view(1, 10_000), movable), Consolidation)
+        found += isinstance(consolidation_of(world.columns(), records, Random(seed)), Consolidation)
     assert found >= 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,14 +19,14 @@ from penstock.core.consolidation import (
     UNKNOWN,
     UNPROMISED,
     Consolidation,
-    Movable,
     NoPlan,
     consolidate,
     holds,
 )
 from penstock.core.cycle import Budget
 from penstock.core.plan import Share
-from penstock.core.statement import waiter_of
+from penstock.core.records import PendingRecord
+from penstock.core.statement import Waiter, waiter_of
 
 
 class Moving:
@@ -33,7 +34,8 @@ class Moving:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.movable: list[Movable] = []
+        self.records: dict[int, PendingRecord] = {}
+        self.ran_s: dict[int, int] = {}
 
     def movable_jobs(self, *texts: str) -> Moving:
         if not self.scenario.partitions:
@@ -47,13 +49,16 @@ class Moving:
             share = (1, request.cpus_per_task, 0, request.gres_per_node)
             shares = tuple(Share(node, *share) for node in nodes.split(","))
             self.scenario.columns.start_running(record.job_id, NOW_S + record.time_limit_s, shares, request.licenses)
-            self.movable.append(Movable(waiter_of(record, self.scenario.columns.place_of(record)), ran_s))
+            self.records[record.job_id], self.ran_s[record.job_id] = record, ran_s
         return self
+
+    def waiters(self, job_ids: Sequence[int]) -> list[Waiter]:
+        records = [self.records[job_id] for job_id in job_ids]
+        return [waiter_of(record, place) for record, place in zip(records, self.scenario.columns.places_of(records), strict=True)]
 
     def plan(self, name: str = "", **bounds: int) -> Consolidation | NoPlan:
         view = self.scenario.columns.view(1, NOW_S)
-        places = [Movable(one.waiter._replace(place=len(view.pending)), one.ran_s) for one in self.movable]
-        work = consolidate(view, places, self.scenario.job_ids[name] if name else 0, Budget(**bounds))
+        work = consolidate(view, self.ran_s, self.waiters, self.scenario.job_ids[name] if name else 0, Budget(**bounds))
         while True:
             try:
                 next(work)
@@ -192,13 +197,13 @@ def test_a_plan_is_checked_against_what_has_become_of_the_cluster() -> None:
     base.movable_jobs("v: n0 4gpu 8h").scenario.pending("big: 8gpu 2h")
     found = base.moves("big", "big→n0", "v→n1")
     elsewhere = found.start._replace(shares=(found.start.shares[0]._replace(node="gone"),))
-    columns, waiters = base.scenario.columns, [one.waiter for one in base.movable]
+    columns, waiters = base.scenario.columns, base.waiters(list(base.records))
     assert holds(columns.view(2, NOW_S), found, waiters)
     assert not holds(columns.view(2, NOW_S), replace(found, start=elsewhere), waiters)
     columns.start_running(77, NOW_S + 60, (Share("n1", 1, 1, 0, (("gpu", 1),)),))
     assert not holds(columns.view(3, NOW_S), found, waiters), "what was free for the moved job is taken"
     columns.end_running(77)
-    columns.end_running(base.movable[0].waiter.job_id)
+    columns.end_running(next(iter(base.records)))
     assert not holds(columns.view(4, NOW_S), found, waiters), "the job that was to move has ended"
 
 
@@ -206,5 +211,5 @@ def test_a_plan_is_checked_against_what_has_become_of_the_cluster() -> None:
 def test_the_same_plan_whatever_order_the_jobs_are_told_in(order: int) -> None:
     base = Moving(cluster("4*n[gpu:4]").running("fixed: n3 1cpu 2gpu 9h"))
     base.movable_jobs(*["a: n0 1gpu 8h", "b: n1 1gpu 8h", "c: n2 1gpu 8h"]).scenario.pending("big: 4gpu 2h")
-    base.movable = base.movable[::order]
+    base.ran_s = dict(list(base.ran_s.items())[::order])
     base.moves("big", "big→n0", "a→n3")

@@ -56,6 +56,7 @@ class PartitionConfig(msgspec.Struct, frozen=True):
     allow_accounts: tuple[str, ...] = ()
     topology: str = ""
     """Name of its topology; "": the cluster's default."""
+    preempt_mode: str = "OFF"
 
 
 class TopologyDomain(msgspec.Struct, frozen=True):
@@ -195,6 +196,7 @@ def partition_settings(partition: PartitionConfig) -> dict[str, object]:
         "allow_groups": partition.allow_groups,
         "allow_accounts": partition.allow_accounts,
         "topology": partition.topology,
+        "preempt_mode": partition.preempt_mode,
     }
 
 

@@ -25,6 +25,7 @@ from penstock.spec.quantities import parse_int
 from penstock.spec.topology import FLAT
 
 PARTITION_STATES = ("UP", "DOWN", "DRAIN", "INACTIVE")
+PREEMPT_MODES = ("CANCEL", "GANG", "OFF", "PRIORITY", "REQUEUE", "SUSPEND", "WITHIN")
 NODE_STATES = ("CLOUD", "DOWN", "DRAIN", "FAIL", "FAILING", "FUTURE", "IDLE", "UNKNOWN")
 ENTITIES = ("NodeName", "PartitionName", "DownNodes", "NodeSet")
 REPEATABLE = ("SlurmctldHost",)
@@ -286,7 +287,17 @@ class _Reading:
             allow_groups=_allowed(values, "AllowGroups"),
             allow_accounts=_allowed(values, "AllowAccounts"),
             topology=str(values.get("Topology", "")),
+            preempt_mode=self._preempt_mode(values),
         )
+
+    def _preempt_mode(self, values: Values) -> str:
+        """The partition's, else the cluster's; of those that Slurm knows only REQUEUE means something here."""
+        given = str(values.get("PreemptMode") or self.values["PreemptMode"]).upper()
+        modes = given.split(",")
+        unknown = [mode for mode in modes if mode not in PREEMPT_MODES]
+        if unknown:
+            raise SpecError(f"invalid PreemptMode={given[:64]}: expected {', '.join(PREEMPT_MODES)}")
+        return "REQUEUE" if "REQUEUE" in modes else "OFF"
 
     def _members(self, text: str, depth: int = 0) -> tuple[str, ...]:
         """Node names of a Nodes= text, in the order of the configuration."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.controller.views.chunks import PAUSE
+from penstock.controller.views.consolidation import consolidation
 from penstock.controller.views.json_accounts import json_sacct
 from penstock.controller.views.operations import TABLES, TEXTS, refusing, view
 from penstock.controller.views.sacct import StoreAccounts, sacct
@@ -61,6 +62,7 @@ class Reading:
             "batch_script": self._batch_script,
             "status": self._status,
             "why": self._why,
+            "consolidation": self._consolidation,
             "foresee": lambda client, fields: self._foresee(),
             "snapshot": self._snapshot,
             "sdiag": self._sdiag,
@@ -110,10 +112,13 @@ class Reading:
         return json_sdiag(self._reactor.state, self._reactor.notes, self._reactor.statistics, fields)
 
     def _reset_sdiag(self, client: Client, fields: Fields) -> Iterator[bytes]:
-        if client.caller.uid not in (0, self._reactor.state.config.single_user):
-            raise SlurmError(err.ESLURM_ACCESS_DENIED)
+        self._administers(client)
         self._reactor.statistics.reset(self._reactor.notes.now_ms)
         yield PAUSE
+
+    def _administers(self, client: Client) -> None:
+        if client.caller.uid not in (0, self._reactor.state.config.single_user):
+            raise SlurmError(err.ESLURM_ACCESS_DENIED)
 
     def _sacct(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return sacct(self._reactor.state, self._reactor.notes, fields, client.caller.uid, self._accounts)
@@ -133,6 +138,10 @@ class Reading:
 
     def _why(self, client: Client, fields: Fields) -> Iterator[bytes]:
         return why(self._reactor.state, self._reactor.indexes, self._reactor.budget, fields, self._accounts)
+
+    def _consolidation(self, client: Client, fields: Fields) -> Iterator[bytes]:
+        self._administers(client)
+        return consolidation(self._reactor, fields)
 
     def _snapshot(self, client: Client, fields: Fields) -> Iterator[bytes]:
         """The planner's input as it is now, and the plan of a pass over it, which is not carried out."""

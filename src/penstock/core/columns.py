@@ -7,7 +7,7 @@ and the order of running rows, on which nothing depends).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -112,9 +112,9 @@ class Columns:
         """All of them, in no particular order."""
         return self._waiting.records()
 
-    def place_of(self, record: PendingRecord) -> int:
-        """Before which row of a view's queue this record would stand; it is not among them."""
-        return self._waiting.place_of(record)
+    def places_of(self, records: Sequence[PendingRecord]) -> list[int]:
+        """Before which row of a view's queue each of these records would stand; none is among them."""
+        return self._waiting.places_of(records)
 
     def remove_pending(self, job_id: int) -> None:
         self._waiting.remove(job_id)

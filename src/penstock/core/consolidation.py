@@ -11,15 +11,16 @@ time that the waiting job would wait. Both are counted in seconds times the part
 which that part is largest (Ghodsi et al., "Dominant Resource Fairness", NSDI 2011).
 
 Only jobs to whom the plan promises a start are helped: what is freed piece by piece is theirs by that promise, so no third job gets it
-while the moved ones are still ending. Limits: a moved job goes where there is room after the moves, it displaces nobody in turn; the set
-is minimal (no move is superfluous), not proven the cheapest.
+while the moved ones are still ending. The moved ones stand behind it in the queue until it starts, else they would take their old places
+again. Limits: only work of the same or a lower tier moves; a moved job goes where there is room after the moves, it displaces nobody in
+turn; the set is minimal (no move is superfluous), not proven the cheapest.
 
 Prior art: consolidation as an action of a scheduler is in KAI-Scheduler (https://github.com/NVIDIA/KAI-Scheduler).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,13 +46,6 @@ TRIALS_MAX = 16
 TARGETS_MAX = 8
 """Waiting jobs that are tried when none is named."""
 MILLIONTHS = 1_000_000
-
-
-class Movable(NamedTuple):
-    """A running job that may be moved, and for how long it has run."""
-
-    waiter: Waiter
-    ran_s: int
 
 
 class Move(NamedTuple):
@@ -112,13 +106,18 @@ NO_NEW_PLACE = "the jobs that would have to move find no other place now, or oth
 
 def consolidate(
     view: View,
-    movable: Sequence[Movable],
+    ran_s: Mapping[int, int],
+    waiters: Callable[[Sequence[int]], Sequence[Waiter]],
     job_id: int = 0,
     budget: Budget | None = None,
     preference: Callable[[View], Preference] = preference_of,
 ) -> Generator[int, None, Consolidation | NoPlan]:
-    """The plan for this waiting job, or for the first that one helps. ``budget`` and ``preference`` are the live planner's. Yields as
-    ``cycle`` does."""
+    """The plan for this waiting job, or for the first that one helps. ``ran_s``: the running jobs that may be moved, and for how long
+    each has run; ``waiters`` says how those of them that are thought of would wait, and is called before the first yield. ``budget`` and
+    ``preference`` are the live planner's. Yields as ``cycle`` does."""
+    parts = _parts(view)
+    lost = {running: seconds * parts[running] for running, seconds in ran_s.items() if running in parts}
+    cheapest = waiters(sorted(lost, key=lambda running: (lost[running], running))[:MOVABLE_MAX])
     plan = yield from cycle(view, budget, preference=preference)
     promised = {one.job_id: one for one in reversed(plan.reservations)}
     if job_id and job_id not in promised:
@@ -126,7 +125,7 @@ def consolidate(
             return NoPlan(job_id, STARTS)
         return NoPlan(job_id, UNPROMISED if (view.pending.job_id == job_id).any() else UNKNOWN)
     targets = [promised[job_id]] if job_id else list(reversed(promised.values()))[:TARGETS_MAX]
-    search = _Search(view, plan, movable)
+    search = _Search(view, plan, cheapest, lost, parts)
     answer = NoPlan(job_id, NOBODY)
     for target in targets:
         found = yield from search.plan_for(target, budget, preference)
@@ -150,15 +149,13 @@ def holds(view: View, found: Consolidation, waiters: Sequence[Waiter]) -> bool:
 
 
 class _Search:
-    """Over one view and the plan of its pass."""
+    """Over one view and the plan of its pass; ``parts`` are dominant shares, ``lost`` what a move of each job costs."""
 
-    def __init__(self, view: View, plan: Plan, movable: Sequence[Movable]) -> None:
+    def __init__(self, view: View, plan: Plan, cheapest: Sequence[Waiter], lost: Mapping[int, int], parts: Mapping[int, int]) -> None:
         self._view = view
         self._plan = plan
-        parts = _parts(view)
-        self._lost = {one.waiter.job_id: one.ran_s * parts[one.waiter.job_id] for one in movable if one.waiter.job_id in parts}
-        known = [one.waiter for one in movable if one.waiter.job_id in parts]
-        self._cheapest = sorted(known, key=lambda waiter: (self._lost[waiter.job_id], waiter.job_id))[:MOVABLE_MAX]
+        self._cheapest = cheapest
+        self._lost = lost
         self._parts = parts
         self._before: dict[int, Start] = {start.job_id: start for start in plan.starts}
         self._starting = np.zeros_like(view.nodes.free)
@@ -177,11 +174,14 @@ class _Search:
         scored = preference(view)
         sites = _sites(view, batch)
         statement = Statement(view)
+        tier = _tier(view, batch.partitions)
+        able = [one for one in self._cheapest if _tier(view, one.shape.partitions) <= tier]
+        behind = [one._replace(place=max(one.place, row + 1)) for one in able]
         fixed: dict[int, None] = {}
         why = ENOUGH_NOWHERE
         for _ in range(TRIALS_MAX):
             statement.rollback()
-            gone = self._clear(statement, sites, scored, fixed)
+            gone = self._clear(statement, sites, scored, [one for one in behind if one.job_id not in fixed])
             yield 0
             if gone is None:
                 break
@@ -198,17 +198,16 @@ class _Search:
             fixed[max(left, key=lambda job_id: (self._parts[job_id], self._lost[job_id], job_id))] = None
         return NoPlan(target.job_id, why)
 
-    def _clear(self, statement: Statement, sites: Sequence[Site], scored: Preference, fixed: dict[int, None]) -> list[Waiter] | None:
+    def _clear(self, statement: Statement, sites: Sequence[Site], scored: Preference, able: Sequence[Waiter]) -> list[Waiter] | None:
         """Suppose jobs gone until there is room on one of the sites: which they are, the cheapest first; None: there is no such set."""
         nodes = self._view.nodes
 
         def room() -> bool:
             return any(place(nodes, scored, statement.free - self._starting, site) is not None for site in sites)
 
-        candidates = [waiter for waiter in self._cheapest if waiter.job_id not in fixed]
         gone: list[Waiter] = []
         while not room():
-            more = candidates[len(gone) : 2 * len(gone) + 1]
+            more = able[len(gone) : 2 * len(gone) + 1]
             if not more:
                 return None
             for waiter in more:
@@ -257,6 +256,10 @@ def _sites(view: View, batch: Batch) -> list[Site]:
         if not isinstance(sites, Reason):
             found += sites
     return found
+
+
+def _tier(view: View, partitions: Sequence[str]) -> int:
+    return max((view.partitions[name].priority_tier for name in partitions if name in view.partitions), default=0)
 
 
 def _parts(view: View) -> dict[int, int]:

@@ -6,7 +6,7 @@ and the tail is merged in, so that a cycle after a handful of changes costs a co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -101,10 +101,20 @@ class Waiting:
     def count(self) -> int:
         return len(self._slot_of)
 
-    def place_of(self, record: PendingRecord) -> int:
-        """Before which row of ``pending()`` a record that is not among them would stand."""
+    def places_of(self, records: Sequence[PendingRecord]) -> list[int]:
+        """Before which row of ``pending()`` each of these would stand; none is among them."""
         self.pending()
-        return self._search([self._rank(record.partitions, record.priority), record.order, record.job_id])
+        ranks, orders, jobs = (self._slots[row, self._order] for row in (RANK, ORDER, JOB))
+        places = []
+        for record in records:
+            low, high = 0, len(self._order)
+            for column, key in zip(
+                (ranks, orders, jobs), (self._rank(record.partitions, record.priority), record.order, record.job_id), strict=True
+            ):
+                equal = column[low:high]
+                low, high = low + int(np.searchsorted(equal, key)), low + int(np.searchsorted(equal, key, "right"))
+            places.append(low)
+        return places
 
     def pending(self) -> Pending:
         """The columns in priority order; the same object until something changes."""
@@ -154,10 +164,8 @@ class Waiting:
         return slots[np.lexsort((keys[JOB], keys[ORDER], keys[RANK]))]
 
     def _place(self, slot: int) -> int:
-        """Where in the order a new slot belongs."""
-        return self._search(self._slots[(RANK, ORDER, JOB), slot].tolist())
-
-    def _search(self, key: list[int]) -> int:
+        """Where in the order a new slot belongs, by halving."""
+        key = self._slots[(RANK, ORDER, JOB), slot].tolist()
         low, high = 0, len(self._order)
         while low < high:
             middle = (low + high) // 2

@@ -169,6 +169,7 @@ def _job_started(state: State, event: e.JobStarted, changes: Changes) -> None:
     job.end_limit_ms = event.end_limit_ms
     job.eligible_ms = job.eligible_ms or job.submit_ms
     job.reason = job.detail = ""
+    job.moved_for = 0
     for alloc in event.allocs:
         state.nodes[alloc.node].busy_ms = event.now_ms
         changes.nodes[alloc.node] = None
@@ -200,6 +201,7 @@ def _job_ending(state: State, event: e.JobEnding, changes: Changes) -> None:
         if was_pending:
             job.start_ms = event.now_ms
     job.requeue_after = event.requeue
+    job.moved_for = event.moved_for
     changes.jobs[job.id] = None
     if not job.nodes_left:
         _settle(state, job, event.now_ms, 0, changes)

@@ -92,6 +92,8 @@ class JobEnding(msgspec.Struct, frozen=True, tag="ending", omit_defaults=True, g
     requeue: str = ""
     detail: str = ""
     wait_status: int = 0
+    moved_for: int = 0
+    """See ``Job.moved_for``."""
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", omit_defaults=True, gc=False):

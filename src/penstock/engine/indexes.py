@@ -60,6 +60,7 @@ class Indexes:
         "_columns_running",
         "_extra",
         "_held_by",
+        "_moved",
         "_parts",
         "_seen_parents",
         "_specs",
@@ -78,6 +79,7 @@ class Indexes:
         "gpu_holder",
         "history",
         "job_count",
+        "moved_for",
         "node_jobs",
         "open_rows",
         "same_name",
@@ -106,6 +108,8 @@ class Indexes:
         """(uid, name) -> jobs that wait as singletons."""
         self.same_name = SameName()
         """(uid, name) -> jobs that have not finished: singleton."""
+        self.moved_for: dict[int, dict[int, None]] = {}
+        """Job -> jobs that had to move so that it may start, and have not started again."""
         self.node_jobs: dict[str, dict[int, None]] = {}
         self.gpu_holder: dict[str, int] = {}
         """UUID -> job."""
@@ -129,6 +133,8 @@ class Indexes:
         """Array id -> its rows in the planner's queue that are under a %limit."""
         self._seen_parents: dict[int, tuple[int, ...]] = {}
         self._array_of: dict[int, int] = {}
+        self._moved: dict[int, int] = {}
+        """Job -> for which it had to move."""
         self._columns_running: dict[int, tuple[int, tuple[Share, ...], tuple[tuple[str, int], ...]]] = {}
         self._columns_node: dict[str, NodeRecord] = {}
         self._held_by: dict[int, tuple[NodeAlloc, ...]] = {}
@@ -229,6 +235,11 @@ class Indexes:
             _keep(self.active_elements, job.array_job_id, job.id, job.active)
             _keep(self.open_rows, job.array_job_id, job.id, not job.finished)
             _keep(self.bad_rows, job.array_job_id, job.id, job.finished and job.state != COMPLETED)
+        if job.moved_for != self._moved.get(job.id, 0):
+            _keep(self.moved_for, self._moved.pop(job.id, 0), job.id, False)
+            if job.moved_for:
+                self._moved[job.id] = job.moved_for
+                _keep(self.moved_for, job.moved_for, job.id, True)
         _keep(self.singletons, key, job.id, job.state == PENDING and "singleton" in job.dependency)
         parents = parent_ids(job.dependency) if job.dependency and job.state == PENDING else ()
         before = self._seen_parents.get(job.id, ())
@@ -274,16 +285,20 @@ class Indexes:
             if job.eligible_ms > self.clock_ms:
                 heapq.heappush(self.eligible_heap, (job.eligible_ms, job.id))
             else:
-                record = self._pending_record(job)
+                record = self.pending_record(job)
                 for end_ms in wishes_end_ms(job):
                     if end_ms > self.clock_ms:
                         heapq.heappush(self.eligible_heap, (end_ms, job.id))
         self._queue(job, record)
+        for other_id in self.moved_for.get(job.id, ()):  # this job starting or ending gives them their own places
+            other = self.state.jobs[other_id]
+            if self.columns.pending_record(other_id) is not None:
+                self._queue(other, self.pending_record(other))
         if job.array_job_id:
             for other_id in self._throttled.get(job.array_job_id, ()):
                 if other_id != job.id:
                     other = self.state.jobs[other_id]
-                    self._queue(other, self._pending_record(other))
+                    self._queue(other, self.pending_record(other))
 
     def _queue(self, job: Job, record: PendingRecord | None) -> None:
         """Make the planner's record of a job this one; rows under a %limit are kept in sight, as what starts or ends beside them counts."""
@@ -302,17 +317,21 @@ class Indexes:
         else:
             self.columns.upsert_pending(record)
 
-    def _pending_record(self, job: Job) -> PendingRecord:
+    def pending_record(self, job: Job) -> PendingRecord:
         elements = count(job.pending_tasks) if job.pending_tasks else 1
         startable = None
         if job.spec.array_limit:
             startable = min(elements, max(0, job.spec.array_limit - len(self.active_elements.get(job.array_job_id, ()))))
+        priority, order = job.priority, job.array_job_id or job.id
+        first = self.state.jobs.get(job.moved_for) if job.moved_for else None
+        if first is not None and first.state == PENDING and priority >= first.priority:
+            priority, order = first.priority, max(order, (first.array_job_id or first.id) + 1)
         return PendingRecord(
             job.id,
             wished(job.spec, self.clock_ms - waiting_since_ms(job)),
             job.spec.partitions,
-            job.priority,
-            job.array_job_id or job.id,
+            priority,
+            order,
             job.spec.time_limit_s or UNLIMITED_S,
             elements,
             startable,
@@ -404,6 +423,7 @@ class Indexes:
             "nodes": {k: sorted(v) for k, v in self.node_jobs.items() if v},
             "gpus": dict(sorted(self.gpu_holder.items())),
             "cpus": {k: v for k, v in sorted(self.cpus_held.items()) if v},
+            "moved": {k: sorted(v) for k, v in self.moved_for.items()},
             "steps": {k: sorted(v) for k, v in self.steps_of.items()},
             "pending": {record.job_id: record for record in sorted(self.columns.pending_records(), key=lambda record: record.job_id)},
             "throttled": {k: sorted(v) for k, v in self._throttled.items()},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import CANCELLED, COMPLETED, PENDING, STATE_NAMES, TIMEOUT, Job, State, Step
+from penstock.engine.state import CANCELLED, COMPLETED, PENDING, PREEMPTED, STATE_NAMES, TIMEOUT, Job, State, Step
 from penstock.spec import hostlist, jobids, times
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Notes:
         if not job.allocs:
             return ""
         why = " DUE TO JOB REQUEUE" if job.requeue_after else " DUE to SIGNAL Terminated"
+        if job.state == PREEMPTED:
+            why = " DUE TO PREEMPTION"
         stamp = times.format_time(job.end_ms // 1000)
         return f"slurmstepd: error: *** JOB {job.id} ON {job.allocs[0].node} CANCELLED AT {stamp}{why} ***"
 

@@ -118,6 +118,12 @@ class Attach(Operation, frozen=True):
     key: Annotated[str, Meta(max_length=2 * KEY_MAX_BYTES, pattern="^([0-9a-fA-F]{2})*$")]
 
 
+class Consolidate(Operation, frozen=True):
+    """Carry out a plan that was made."""
+
+    number: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
 class SubmitMany(Operation, frozen=True):
     """Each request is checked as the one of a submission."""
 

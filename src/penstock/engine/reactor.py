@@ -23,6 +23,7 @@ from penstock.engine.apply import Changes, apply
 from penstock.engine.attendance import Attendance
 from penstock.engine.dependencies import due_ms, evaluate, invalid_dependency_kills
 from penstock.engine.indexes import Indexes
+from penstock.engine.moves import Moves
 from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
@@ -106,6 +107,7 @@ class Reactor:
         self._due: list[tuple[int, int]] = []
         """A heap: when a job that waits for `after:ID+minutes` is judged again."""
         self._attendance = Attendance(self)
+        self.moves = Moves(state, self.indexes)
         self.requests = Requests(self)
         self.nodes = NodeSessions(self)
 
@@ -432,6 +434,8 @@ class Reactor:
     def _requeued(self, job: Job, now_ms: int) -> None:
         """It waits again; a dependency that it still has, as it was cancelled before it ran, is judged anew."""
         self.requests.job_requeued(job, now_ms)
+        for event in self.moves.requeued(job, now_ms):
+            self.propose(event)
         if job.dependency:
             self.reconsider(job, now_ms)
 

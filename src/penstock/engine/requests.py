@@ -459,6 +459,14 @@ class Requests:
             self._propose_all(c.update_node(state, name, call.caller, list(call.asked.keys), call.now_ms))
         self.done(call)
 
+    def consolidate(self, call: Call) -> None:
+        """The moves of a plan, all or none."""
+        reactor = self._reactor
+        if call.caller.uid not in (0, reactor.state.config.single_user):
+            raise SlurmError(err.ESLURM_ACCESS_DENIED)
+        self._propose_all(iter(reactor.moves.carry_out(call.asked.number, call.now_ms)))
+        self.done(call)
+
     def reconfigure(self, call: Call) -> None:
         """scontrol reconfigure: the files again, as a difference. Everything comes into force in one commit, or nothing does. The answer
         has a line for each thing that cannot change while the cluster runs."""
@@ -515,6 +523,7 @@ OPERATIONS: dict[str, tuple[type[ops.Operation] | None, Callable[[Requests, Call
     "resume": (ops.Jobs, Requests.resume),
     "update_job": (ops.UpdateJob, Requests.update_job),
     "update_node": (ops.UpdateNode, Requests.update_node),
+    "consolidate": (ops.Consolidate, Requests.consolidate),
     "reconfigure": (ops.Operation, Requests.reconfigure),
 }
 """Each operation: the struct that its request has to be, and what does it. Without a struct it decodes the fields itself."""

@@ -208,6 +208,8 @@ class Job(msgspec.Struct, omit_defaults=True, gc=False):
     """Nodes where something of the run may still be. Terminal state and nodes left: COMPLETING."""
     requeue_after: str = ""
     """Set while completing when the run will go back to the queue: "requeue", "hold", "special"."""
+    moved_for: int = 0
+    """The waiting job for which it had to move: it stands behind that one in the queue until it starts again; 0: none."""
     wait_status: int = 0
     derived_exit: int = 0
     """Highest exit code of its steps."""
@@ -330,6 +332,8 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     allow_accounts: tuple[str, ...] = ()
     topology: str = ""
     """Name of one of the topologies; "": the default one."""
+    preempt_mode: str = "OFF"
+    """REQUEUE: its jobs may be moved."""
 
 
 class TopologyDomain(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

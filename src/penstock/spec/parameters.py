@@ -48,6 +48,7 @@ FIXED = "fixed"  # only before the cluster's first start
 HERE = "Penstock keeps its sockets, logs and state in the cluster's directory"
 OWN = "Penstock has one built-in implementation"
 LATER = "not supported by this version"
+MOVES = "only REQUEUE means something here: jobs that `penstock consolidate` may move"
 TUNING = "it tunes a mechanism of Slurm's that Penstock does not have"
 
 MAX_INT = 0xFFFF_FFFF
@@ -140,7 +141,8 @@ SLURM_CONF: Mapping[str, Parameter] = _keyed(
     _table("JobAcctGatherType=jobacct_gather/cgroup|jobacct_gather/linux|jobacct_gather/none JobAcctGatherParams", STRING, OWN, RESTART),
     _table("JobAcctGatherFrequency=task=30|30", STRING, OWN),
     _table("MpiDefault=none SwitchType=switch/none", STRING, OWN, RESTART),
-    _table("JobCompType=jobcomp/none PreemptType=preempt/none PreemptMode=OFF", STRING, LATER, RESTART),
+    _table("PreemptMode=OFF|REQUEUE", STRING, MOVES),
+    _table("JobCompType=jobcomp/none PreemptType=preempt/none", STRING, LATER, RESTART),
     _table("PriorityType=priority/multifactor|priority/basic", STRING, OWN, RESTART),
     _table("JobContainerType NamespaceType", STRING, LATER, RESTART),
     # Inert, because the feature is not there yet.
@@ -224,10 +226,11 @@ PARTITION_LINE: Mapping[str, Parameter] = _keyed(
     _table("DefMemPerCPU=0 DefMemPerNode=0 DefMemPerGPU=0 MaxMemPerCPU=0 MaxMemPerNode=0", MIB),
     _table("DefCpuPerGPU=0", INT),
     _table("AllowGroups=ALL AllowAccounts=ALL", LIST),
+    _table("PreemptMode=OFF|REQUEUE", STRING, MOVES),
     _table("AllowQos=ALL DenyAccounts DenyQos AllocNodes=ALL", LIST, LATER),
     _table("Priority PriorityJobFactor=1 MinNodes=0", INT, LATER),
     _table("MaxCPUsPerNode=UNLIMITED MaxCPUsPerSocket=UNLIMITED", COUNT, LATER),
-    _table("OverSubscribe=NO Shared=NO Exclusive=NO PreemptMode=OFF QOS=N/A Alternate CpuBind SelectTypeParameters=NONE", STRING, LATER),
+    _table("OverSubscribe=NO Shared=NO Exclusive=NO QOS=N/A Alternate CpuBind SelectTypeParameters=NONE", STRING, LATER),
     _table("Hidden=NO RootOnly=NO DisableRootJobs=NO ReqResv=NO LLN=NO ExclusiveUser=NO ExclusiveTopo=NO PowerDownOnIdle=NO", BOOL, LATER),
     _table("GraceTime=0 SuspendTime=INFINITE SuspendTimeout=30 ResumeTimeout=60", SECONDS, LATER),
     _table("OverTimeLimit=0", MINUTES, LATER),

@@ -326,7 +326,7 @@ def partition_lines(state: State, partition: Partition) -> Lines:
         "MaxCPUsPerNode=UNLIMITED MaxCPUsPerSocket=UNLIMITED",
         f"Nodes={hostlist.compress([node.name for node in nodes]) or '(null)'}",
         f"PriorityJobFactor=1 PriorityTier={partition.priority_tier} RootOnly=NO ReqResv=NO OverSubscribe=NO",
-        "OverTimeLimit=NONE PreemptMode=OFF",
+        f"OverTimeLimit=NONE PreemptMode={partition.preempt_mode}",
         f"State={partition.state} TotalCPUs={sum([node.cpus for node in nodes])} TotalNodes={len(nodes)} SelectTypeParameters=NONE",
         "JobDefaults=(null)",
         f"{memory} {most}",

@@ -263,7 +263,7 @@ GETTERS: dict[str, Getter] = {
     "partition": _of_partition(lambda partition: partition.name + ("*" if partition.default else "")),
     "partitionname": _of_partition(lambda partition: partition.name),
     "port": _first(lambda member: "0"),
-    "preemptmode": _of_partition(lambda partition: "OFF"),
+    "preemptmode": _of_partition(lambda partition: partition.preempt_mode),
     "priorityjobfactor": _of_partition(lambda partition: "1"),
     "prioritytier": _of_partition(lambda partition: str(partition.priority_tier)),
     "reason": _first(lambda member: member.node.reason or "none", "none"),
