@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.consolidation import Consolidation, consolidate
 from penstock.engine.caller import Caller
 from penstock.sim.network import End, Link
 from penstock.sim.shepherd import script_of
@@ -250,13 +251,15 @@ class Clients:
         name = str(job_id) if random.random() < 0.75 else f"{job_id}_{random.choice(('1', '[0-2]', '3'))}"
         op = random.choice(
             ("cancel", "cancel", "cancel", "hold", "release_hold", "requeue", "requeue", "requeue_hold", "suspend", "resume", "update_job",
-             "update_node", "signal", "step", "step_kill", "cancel_all")
+             "update_node", "signal", "step", "step_kill", "cancel_all", "consolidate", "consolidate")
         )  # fmt: skip
         if op == "signal":
             self.ask(ROOT, "cancel", {"jobs": [name], "signal": random.choice((10, 12)), "batch": True})
         elif op == "cancel_all":
             if random.random() < 0.2:
                 self.ask(ROOT, "cancel", {"uid": random.choice(USERS).uid, "states": ["PENDING"]})
+        elif op == "consolidate":
+            self._consolidate()
         elif op == "step":
             self.step(ROOT, job_id)
         elif op == "step_kill":
@@ -270,6 +273,24 @@ class Clients:
             self.ask(ROOT, "update_node", {"nodes": [node], "keys": keys})
         else:
             self.ask(ROOT, op, {"jobs": [name]})
+
+    def _consolidate(self) -> None:
+        """The administrator lets jobs move, if that helps anybody; much may happen before the controller hears it."""
+        controller = self.simulation.controller
+        if controller is None:
+            return
+        reactor, now_ms = controller.reactor, controller.clock_ms()
+        work = consolidate(
+            reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000), reactor.moves.movable(now_ms), reactor.moves.waiters
+        )
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                if isinstance(done.value, Consolidation):
+                    self.simulation.checks.counts["consolidations"] += 1
+                    self.ask(ROOT, "consolidate", {"number": reactor.moves.keep(done.value)})
+                return
 
     def lose_patience(self) -> None:
         """Who still waits for an allocation gives up: it may be one that never fits."""

@@ -69,7 +69,7 @@ class Simulation:
         self.fsync_ms = self.quick_fsync_ms = random.choice((5, 30, 200))
         self.draining = False
         self.config = ClusterConfig(
-            partitions=(Partition("main", default=True), Partition("short", max_time_s=60, priority_tier=2)),
+            partitions=(Partition("main", default=True, preempt_mode="REQUEUE"), Partition("short", max_time_s=60, priority_tier=2)),
             kill_wait_s=random.randint(1, 5),
             min_job_age_s=random.choice((3, 20, 60)),
             requeue_delay_s=random.randint(1, 8),
