@@ -37,6 +37,16 @@ def test_the_same_run_gives_the_same_json(capsys):
     assert policies["easy"]["preemptions"] == 0
 
 
+def test_means_come_with_intervals_and_policies_with_what_they_are_to_the_first(capsys):
+    assert main([*RUN[:-2], "--jobs", "700", "--policy", "greedy,fifo", "--json"]) == 0
+    policies = json.loads(capsys.readouterr().out)["policies"]
+    low, high = policies["greedy"]["interval_95"]["wait_s"]
+    assert low < policies["greedy"]["wait_s"]["mean"] < high
+    assert policies["greedy"]["against_first"] == {}
+    ratio, low, high = policies["fifo"]["against_first"]["jct_s"]
+    assert ratio == pytest.approx(policies["fifo"]["jct_s"]["mean"] / policies["greedy"]["jct_s"]["mean"]) and low < ratio < high
+
+
 def test_policies_are_listed(capsys):
     assert main(["sim", "policies"]) == 0
     logs, openb = capsys.readouterr().out.split("placements for a list of openb:")

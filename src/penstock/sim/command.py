@@ -22,6 +22,7 @@ from penstock.spec.errors import SpecError
 from penstock.spec.times import parse_duration
 
 if TYPE_CHECKING:
+    from penstock.sim.confidence import Interval
     from penstock.sim.experiment import Experiment
     from penstock.sim.metrics import Spread, Summary
     from penstock.sim.workload.reader import Trace
@@ -108,6 +109,7 @@ def _load(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from penstock.sim.confidence import Days, by_day
     from penstock.sim.experiment import Experiment
     from penstock.sim.workload.limits import limits_by
 
@@ -118,7 +120,9 @@ def _run(options: argparse.Namespace) -> int:
         raise TraceError(f"unknown policy {unknown[0]!r}: {', '.join(POLICIES)} are allowed")
     groups = parse_cluster(options.cluster)
     max_s = (parse_duration(options.max_limit, "--max-limit") or 0) if options.max_limit else 0
-    done: list[tuple[str, Experiment, Summary]] = []
+    figures: dict[str, dict[str, object]] = {}
+    pictures: list[tuple[str, Experiment, Summary]] = []
+    first: tuple[str, Days] | None = None
     for name in names:
         experiment = Experiment(groups, POLICIES[name], limits_by(limits, max_s, options.seed), bool(options.report))
         with open_trace(options.trace, options.format, options.from_s, options.until_s, options.jobs, load) as jobs:
@@ -128,19 +132,27 @@ def _run(options: argparse.Namespace) -> int:
         summary = experiment.metrics.summary()
         if not summary.jobs:
             raise TraceError(f"{options.trace}: no job in what was asked for")
-        done.append((name, experiment, summary))
+        days = by_day(experiment.metrics)
+        means, ratios = days.means(), days.against(first[1]) if first else {}
+        figures[name] = summary.as_dict() | {
+            "interval_95": {figure: [interval.low, interval.high] for figure, interval in means.items()},
+            "against_first": {figure: [interval.value, interval.low, interval.high] for figure, interval in ratios.items()},
+        }
         if not options.json:
-            print(_text(name, limits, load, summary), flush=True)
+            print(_text(name, limits, load, summary), _sureness(means, ratios, first[0] if first else ""), sep="", flush=True)
+        first = first or (name, days)
+        if options.report:
+            pictures.append((name, experiment, summary))
     if options.json:
         asked = {name: getattr(options, name) for name in ("trace", "cluster", "max_limit", "seed", "from_s", "until_s", "jobs")}
         settings = asked | {"limits": limits, "load": load}
-        print(json.dumps({"settings": settings, "policies": {name: summary.as_dict() for name, _, summary in done}}, indent=2))
+        print(json.dumps({"settings": settings, "policies": figures}, indent=2))
     if options.report:
         from penstock.sim.report import write_report
 
         title = f"{os.path.basename(options.trace)} on {options.cluster}, limits: {limits}{_times(load)}"
         try:
-            write_report(options.report, title, done)
+            write_report(options.report, title, pictures)
         except OSError as error:
             raise TraceError(f"{options.report}: {error.strerror}") from None
         print(f"{options.report}: open it in a browser", file=sys.stderr)
@@ -193,3 +205,18 @@ def _text(name: str, limits: str, load: float, summary: Summary) -> str:
             f"preempted {summary.preemptions}",
         )
     )
+
+
+def _sureness(means: dict[str, Interval], ratios: dict[str, Interval], first: str) -> str:
+    """One or two lines more, or "" where the log is too short."""
+    words = {"wait_s": "wait", "jct_s": "completion", "avebsld": "slowdown"}
+    lines = []
+    if means:
+        told = (
+            f"{words[name]} {of.low:,.{2 * (name == 'avebsld')}f} to {of.high:,.{2 * (name == 'avebsld')}f}" for name, of in means.items()
+        )
+        lines.append(f"  95 % of means     {', '.join(told)} (blocks of days drawn again)")
+    if ratios:
+        told = (f"{words[name]} {of.value:.3f} ({of.low:.3f} to {of.high:.3f})" for name, of in ratios.items())
+        lines.append(f"  times {first:11} {', '.join(told)}")
+    return "".join(f"\n{line}" for line in lines)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,16 @@ class Spread:
         ranked = np.sort(values)
         ranks = [float(ranked[max(0, -(-len(ranked) * per_mille // 1000) - 1)]) for per_mille in (500, 950, 990)]
         return Spread(float(ranked.mean()), *ranks, float(ranked[-1]))
+
+
+class Jobs(NamedTuple):
+    """One entry for each job that ended, in order of their ends."""
+
+    submit_s: NDArray[np.int64]
+    wait_s: NDArray[np.int64]
+    jct_s: NDArray[np.int64]
+    slowdown: NDArray[np.float64]
+    user: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +117,14 @@ class Metrics:
             column.append(value)
         self.timeouts += timeout
 
-    def summary(self) -> Summary:
+    def jobs(self) -> Jobs:
         submit_s, start_s, end_s, user = (_array(column) for column in (self.submit_s, self.start_s, self.end_s, self.user))
-        wait_s, jct_s, run_s = start_s - submit_s, end_s - submit_s, end_s - start_s
-        slowdown = np.maximum(1.0, jct_s / np.maximum(run_s, TAU_S))
+        jct_s = end_s - submit_s
+        slowdown = np.maximum(1.0, jct_s / np.maximum(end_s - start_s, TAU_S))
+        return Jobs(submit_s, start_s - submit_s, jct_s, slowdown, user)
+
+    def summary(self) -> Summary:
+        _, wait_s, jct_s, slowdown, user = self.jobs()
         makespan_s = self._last_s - (self._first_s or 0)
         there = makespan_s * self.devices
         users, place = np.unique(user, return_inverse=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from penstock import __version__
 from penstock.sim.experiment import Experiment
-from penstock.sim.metrics import TAU_S, Spread, Summary
+from penstock.sim.metrics import Spread, Summary
 
 QUANTILES = 200
 FRAME = Path(__file__).with_name("report.html")
@@ -36,8 +36,7 @@ def _run(name: str, experiment: Experiment, summary: Summary) -> dict[str, objec
     if recorder is None:
         raise ValueError("the experiment kept no pictures")
     series, bars = recorder.series, recorder.bars
-    submit_s, start_s, end_s = (np.frombuffer(column, np.int64) for column in (metrics.submit_s, metrics.start_s, metrics.end_s))
-    run_s = np.maximum(end_s - start_s, TAU_S)
+    jobs = metrics.jobs()
     return {
         "name": name,
         "device": summary.device,
@@ -46,9 +45,9 @@ def _run(name: str, experiment: Experiment, summary: Summary) -> dict[str, objec
         "width": series.width_s,
         "queue": [round(value, 2) for value in series.averages(0)],
         "used": [round(value, 2) for value in series.averages(1)],
-        "wait": _quantiles((start_s - submit_s).astype(np.float64)),
-        "jct": _quantiles((end_s - submit_s).astype(np.float64)),
-        "slowdown": _quantiles(np.maximum(1.0, (end_s - submit_s) / run_s)),
+        "wait": _quantiles(jobs.wait_s.astype(np.float64)),
+        "jct": _quantiles(jobs.jct_s.astype(np.float64)),
+        "slowdown": _quantiles(jobs.slowdown),
         "lanes": bars.lanes,
         "nodes": bars.first,
         "bars": [bar[1:] for bar in bars.trim()],
