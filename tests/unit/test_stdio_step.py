@@ -83,6 +83,7 @@ class Bench:
             for fd, events in self.client.poll_fds(listening_only=self.frozen):
                 poll.register(fd, events)
         for fd, events in poll.poll(wait_ms):
+            assert self.io.owns(fd) == (fd in mine)
             if fd in mine:
                 self.io.handle(fd, events)
             elif self.client and self.client.owns(fd):
@@ -217,6 +218,19 @@ def test_a_connected_client_that_takes_nothing_is_given_up_after_the_bound(bench
     b.finish()
     assert b.children[0].returncode == 0
     assert b.io._main.gone
+
+
+def test_a_ready_task_is_not_read_once_the_window_is_full_in_the_same_round(bench):
+    b = bench()
+    b.python(0, "import os\nfor n in range(64): os.write(1, bytes(65536))")
+    b.run()
+    b.until(lambda: b.io._main._state == "open", "connected")
+    b.frozen = True
+    b.until(lambda: b.io._main.full, "the window is full")
+    (out,) = [fd for fd, kind in b.io._tasks[0].streams.items() if kind == stdio.OUT]
+    before = b.io._main.outbox.end
+    b.io.handle(out, select.POLLIN)
+    assert b.io._main.outbox.end == before
 
 
 def test_a_broken_connection_is_resumed_without_loss(bench):

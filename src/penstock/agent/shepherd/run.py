@@ -179,7 +179,7 @@ class Run:
                 self._end_login()
             return
         for step in self.going():
-            if any(fd == one for one, _ in step.io.poll_fds()):
+            if step.io.owns(fd):
                 step.io.handle(fd, events)
                 return
 

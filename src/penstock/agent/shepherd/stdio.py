@@ -142,7 +142,7 @@ class StepIo:
             wanted = link.poll_fd()
             if wanted is not None:
                 out.append(wanted)
-        blocked = self._main is not None and self._main.full
+        blocked = self._blocked
         for fd, task in self._by_fd.items():
             events = 0
             if fd in task.streams and not blocked and task.look_at_s is None:
@@ -152,6 +152,15 @@ class StepIo:
             if events:
                 out.append((fd, events))
         return out
+
+    @property
+    def _blocked(self) -> bool:
+        """The window of srun is full: nothing more is read from the tasks."""
+        return self._main is not None and self._main.full
+
+    def owns(self, fd: int) -> bool:
+        """Whether `handle` is for this descriptor."""
+        return fd in self._by_fd or any(wanted[0] == fd for wanted in map(ClientLink.poll_fd, self._links) if wanted is not None)
 
     def handle(self, fd: int, events: int) -> None:
         """poll said that `fd` is ready."""
@@ -165,7 +174,7 @@ class StepIo:
             return
         if fd == task.stdin_fd and events & (select.POLLOUT | select.POLLERR):
             self._feed(task)
-        if fd in task.streams and events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+        if fd in task.streams and events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not self._blocked:
             self._read(task, fd)
 
     def _read(self, task: TaskEnds, fd: int) -> bool:
