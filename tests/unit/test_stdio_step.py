@@ -228,6 +228,7 @@ def test_a_ready_task_is_not_read_once_the_window_is_full_in_the_same_round(benc
     b.frozen = True
     b.until(lambda: b.io._main.full, "the window is full")
     (out,) = [fd for fd, kind in b.io._tasks[0].streams.items() if kind == stdio.OUT]
+    b.until(lambda: select.select([out], [], [], 0)[0], "the task wrote more")
     before = b.io._main.outbox.end
     b.io.handle(out, select.POLLIN)
     assert b.io._main.outbox.end == before
