@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from penstock.agent import processes
 from penstock.agent.folder import Begin
 from penstock.agent.shepherd.batch import NOT_STARTED_STATUS, BatchScript
-from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, STOP_AFTER_MS, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
+from penstock.agent.shepherd.limits import MIN_KILL_WAIT_S, TimeLimit, boot_ms, ending_line, oom_line, wall_ms
 from penstock.agent.shepherd.login import Login
 from penstock.agent.shepherd.memory import MemoryWatch
+from penstock.agent.shepherd.signalling import RunSignals
 from penstock.agent.shepherd.step import StepRun
 from penstock.agent.shepherd.usage import Meter
 from penstock.wire.messages import (
@@ -84,15 +85,14 @@ class Run:
         self._limit = TimeLimit(now_ms, assign.time_limit_s, assign.warn_before_s if assign.warn_signal else None)
         self.meter = Meter()
         """Of everything that is not a step's."""
-        self._batch = BatchScript(assign, identity, berth, groups)
+        self.batch = BatchScript(assign, identity, berth, groups)
         self._login = Login(identity, berth.name)
+        self._signals = RunSignals(self)
         self._memory = MemoryWatch(self, now_ms)
         self._cause = ""
         self._detail = ""
         self._ending = False
-        self._kill_at_ms: int | None = None
         self._round_at_ms: int | None = None
-        self._stop_at_ms: int | None = None
         self._give_up_ms: int | None = None
         berth.begin(Begin(*self.key, assign.uid, os.getpid(), boot, self.start_ms, berth.name, groups.paths))
         self._on_message = {
@@ -129,22 +129,22 @@ class Run:
             self._start_script(login)
 
     def _start_script(self, login: dict[bytes, bytes] | None) -> None:
-        why = self._batch.start(self.setup, login)
+        why = self.batch.start(self.setup, login)
         if why:
             self._cause, self._detail = "LaunchFailed", why
-        if self._batch.over:
+        if self.batch.over:
             self._ending = True
 
     def _fail(self, detail: str) -> None:
         self._cause, self._detail = "LaunchFailed", detail
-        self._batch.status = NOT_STARTED_STATUS
+        self.batch.status = NOT_STARTED_STATUS
         self._ending = True
 
     # --- what the loop asks
 
     @property
     def pid(self) -> int:
-        return self._batch.pid or os.getpid()
+        return self.batch.pid or os.getpid()
 
     @property
     def ending(self) -> bool:
@@ -162,7 +162,7 @@ class Run:
 
     def knows(self, pid: int) -> bool:
         """True for a process that is nobody's orphan: the script or a task."""
-        return pid in (self._batch.pid, self._login.pid) or any(pid in step.pids for step in self.steps.values())
+        return pid in (self.batch.pid, self._login.pid) or any(pid in step.pids for step in self.steps.values())
 
     def fds(self) -> list[tuple[int, int]]:
         """Descriptors to poll, with their events."""
@@ -185,7 +185,14 @@ class Run:
 
     def next_s(self, now_ms: int, now_s: float) -> float | None:
         """Seconds until `tick` has something to do; None: no time matters."""
-        times = [self._limit.next_ms(), self._kill_at_ms, self._round_at_ms, self._stop_at_ms, self._memory.at_ms, self._login.until_ms]
+        times = [
+            self._limit.next_ms(),
+            self._signals.kill_at_ms,
+            self._signals.stop_at_ms,
+            self._round_at_ms,
+            self._memory.at_ms,
+            self._login.until_ms,
+        ]
         waits: list[float] = []
         for step in self.going():
             times.append(step.next_ms())
@@ -197,9 +204,9 @@ class Run:
 
     def reaped(self, pid: int, wait_status: int, rusage: resource.struct_rusage) -> None:
         """A child of the shepherd ended: the script, a task, or an orphan that came to us."""
-        if pid == self._batch.pid:
+        if pid == self.batch.pid:
             self.meter.add(rusage)
-            failure = self._batch.exited(wait_status)
+            failure = self.batch.exited(wait_status)
             if failure:
                 self._cause, self._detail = self._cause or "LaunchFailed", failure
             return
@@ -223,7 +230,7 @@ class Run:
         if message.step_id in self.steps:
             return
         refusal = ""
-        if self._ending or self._batch.over:
+        if self._ending or self.batch.over:
             refusal = "the job is ending"
         elif len(self.going()) >= MAX_STEPS:
             refusal = f"{MAX_STEPS} steps run on this node already"
@@ -255,38 +262,7 @@ class Run:
             self.berth.forget_step(step_id)
 
     def _signal(self, message: SignalRun, now_ms: int) -> None:
-        self._send(SignalDone(message.signal_id, self._deliver(message.signal, message.scope, message.step_id)))
-
-    def _deliver(self, number: int, scope: str, step_id: int = 0) -> str:
-        """Send one signal; the reason if it cannot be."""
-        if scope == "batch":
-            if not self._batch.going:
-                return "there is no batch script on this node"
-            processes.kill_each([self._batch.pid], number)
-            return ""
-        table = processes.table()
-        if scope == "step":
-            step = self.steps.get(step_id)
-            if step is None or step.record is not None:
-                return f"step {step_id} does not run on this node"
-            step.signal(number, table)
-        elif scope == "steps":
-            for step in self.going():
-                step.signal(number, table)
-        elif scope == "full":
-            theirs = {pid for step in self.going() for pid in step.tree(table)}
-            processes.kill_each([pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs], number)
-        elif scope == "all":
-            processes.kill_each(processes.descendants([os.getpid()], table), number)
-        else:
-            return f"unknown scope {scope!r}: steps, batch, full, all or step"
-        return ""
-
-    def _stopped(self) -> bool:
-        """Whether a process of the run stands still. Who does not needs no SIGCONT; with one just before the signal that matters, the
-        kernel gives that signal to another thread, and a Python process whose main thread sleeps does not notice it."""
-        table = processes.table()
-        return any(table[pid][2] == "T" for pid in processes.descendants([os.getpid()], table))
+        self._send(SignalDone(message.signal_id, self._signals.deliver(message.signal, message.scope, message.step_id)))
 
     def _terminate(self, message: Terminate, now_ms: int) -> None:
         if message.step_id >= 0:
@@ -301,29 +277,22 @@ class Run:
         self._end_all(message.cause or "Cancelled", message.signal, message.kill_wait_s, now_ms)
 
     def _end_all(self, cause: str, number: int, kill_wait_s: int, now_ms: int) -> None:
-        """SIGCONT, the signal, and after kill_wait_s SIGKILL, to everything."""
-        if not self._cause and not self._batch.over:
+        if not self._cause and not self.batch.over:
             self._cause = cause
         for step in self.going():
             step.cause = step.cause or cause
         self._ending = True
         self._limit.resume(now_ms)
-        self._stop_at_ms = None
-        self._deliver(signal.SIGCONT, "all")
-        self._deliver(number, "all")
-        kill_at_ms = now_ms + kill_wait_s * 1000
-        self._kill_at_ms = kill_at_ms if self._kill_at_ms is None else min(self._kill_at_ms, kill_at_ms)
+        self._signals.end(number, kill_wait_s, now_ms)
 
     def _suspend(self, message: Suspend, now_ms: int) -> None:
         limits = [self._limit, *(step.limit for step in self.going())]
         if message.resume:
-            self._stop_at_ms = None
-            self._deliver(signal.SIGCONT, "all")
+            self._signals.resume()
             for limit in limits:
                 limit.resume(now_ms)
         elif not self._ending:
-            self._deliver(signal.SIGTSTP, "all")
-            self._stop_at_ms = now_ms + STOP_AFTER_MS
+            self._signals.suspend(now_ms)
             for limit in limits:
                 limit.suspend(now_ms)
 
@@ -338,14 +307,14 @@ class Run:
             pids = step.tree(table)
             found.append((step.id, step.meter.now(pids), tuple(pids)))
             theirs.update(pids)
-        if self._batch.going:
+        if self.batch.going:
             pids = [pid for pid in processes.descendants([os.getpid()], table) if pid not in theirs]
             found.append((BATCH_STEP, self.meter.now(pids), tuple(pids)))
         self._send(UsageReport(message.query_id, tuple(found)))
 
     def _notice(self, line: str) -> None:
         """A line in the job's log, and for every step, with the step's name in it, at its client."""
-        self._batch.log(line)
+        self.batch.log(line)
         for step in self.going():
             step.io.notice(line.replace(f"JOB {self.key[0]} ON", f"STEP {self.key[0]}.{step.id} ON"))
 
@@ -354,21 +323,13 @@ class Run:
     def tick(self, now_ms: int, now_s: float) -> None:
         warn, over = self._limit.due(now_ms)
         if warn and not self._ending:
-            scope = "batch" if self.assign.warn_batch_only else "steps"
-            if self._stopped():
-                self._deliver(signal.SIGCONT, scope)
-            self._deliver(self.assign.warn_signal, scope)
+            self._signals.warn(self.assign.warn_signal, "batch" if self.assign.warn_batch_only else "steps")
         if over and not self._ending:
             self._notice(ending_line(f"JOB {self.key[0]}", self.setup.node, wall_ms() / 1000, "DUE TO TIME LIMIT"))
             self._detail = "the time limit was reached"
-            self._deliver(signal.SIGTERM, "steps")
+            self._signals.deliver(signal.SIGTERM, "steps")
             self._end_all("TimeLimit", signal.SIGTERM, max(self.assign.kill_wait_s, MIN_KILL_WAIT_S), now_ms)
-        if self._stop_at_ms is not None and now_ms >= self._stop_at_ms:
-            self._stop_at_ms = None
-            self._deliver(signal.SIGSTOP, "all")
-        if self._kill_at_ms is not None and now_ms >= self._kill_at_ms:
-            self._kill_at_ms = None
-            self._deliver(signal.SIGKILL, "all")
+        self._signals.tick(now_ms)
         if self._round_at_ms is not None and now_ms >= self._round_at_ms:
             self._round_at_ms = None
         if self._login.until_ms is not None and now_ms >= self._login.until_ms:
@@ -405,7 +366,7 @@ class Run:
 
     def _script_over(self) -> bool:
         """Nothing more will come of the batch script; without one the run stands until it is terminated."""
-        return self._batch.over or (self._ending and not self._batch.pid and self._login.over)
+        return self.batch.over or (self._ending and not self.batch.pid and self._login.over)
 
     def _end_leftovers(self, going: list[StepRun], now_ms: int) -> None:
         """The script ended by itself: what it left in the background is killed, steps that still go are asked to end first."""
@@ -432,15 +393,15 @@ class Run:
         if ooms:
             if not self._cause:
                 self._cause = "OutOfMemory"
-            self._batch.log(oom_line(f"StepId={self.key[0]}.batch", ooms))
+            self.batch.log(oom_line(f"StepId={self.key[0]}.batch", ooms))
         self.meter.settle(self.groups.peak_kib())
         self.record = ExitRecord(
-            wait_status=self._batch.status or 0,
+            wait_status=self.batch.status or 0,
             start_ms=self.start_ms,
             end_ms=wall_ms(),
             cause=self._cause,
             detail=self._detail,
-            pid=self._batch.pid,
+            pid=self.batch.pid,
             usage=self.meter.usage(),
             step_seconds=self._limit.run_ms(now_ms) // 1000,
         )
