@@ -40,7 +40,7 @@ def test_an_end_outlives_its_shepherd_and_a_lost_link(node_dir):
     os.unlink(f"{node_dir}/jobs/7.1")  # and a power cut took the link
     assert folder.scan(node_dir) == [KEY]
     found = folder.look(node_dir, KEY)
-    assert found.end.wait_status == 3 << 8 and len(found.end.detail) == folder.MAX_DETAIL
+    assert found.end.wait_status == 3 << 8 and len(found.end.detail) == folder.MAX_DETAIL_BYTES
     found.close()
     folder.forget(node_dir, KEY)
     assert folder.look(node_dir, KEY) is None and os.listdir(f"{node_dir}/berths") == []
@@ -89,3 +89,41 @@ def test_empty_berths_of_the_dead_are_swept_and_the_living_stay(node_dir):
     os.close(dead._record)
     folder.sweep_berths(node_dir)
     assert os.listdir(f"{node_dir}/berths") == [living.name]
+
+
+def test_a_long_detail_in_any_script_leaves_the_end_readable(node_dir):
+    berth = Berth(node_dir)
+    berth.claim(KEY)
+    begin(berth)
+    berth.end(ExitRecord(wait_status=9, detail="磁盘" * 3000))
+    os.close(berth._record)
+    found = folder.look(node_dir, KEY)
+    assert found.end.wait_status == 9 and found.end.detail.startswith("磁盘磁盘")
+    found.close()
+
+
+def test_a_script_that_a_full_disk_cut_is_not_in_the_way_of_the_next(node_dir, monkeypatch):
+    berth = Berth(node_dir)
+    berth.claim(KEY)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            berth.write_script(b"#!/bin/sh\n", 0, 0)
+    with open(berth.write_script(b"#!/bin/sh\ntrue\n", 0, 0), "rb") as file:
+        assert file.read() == b"#!/bin/sh\ntrue\n"
+
+
+def test_a_folder_that_cannot_be_read_does_not_stay_locked(node_dir):
+    berth = Berth(node_dir)
+    berth.claim(KEY)
+    begin(berth)
+    os.close(berth._record)
+    with open(f"{berth.path}/step-0.record", "wb") as file:
+        file.write(folder.pack(b"not what a record is"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="xpected"):
+            folder.look(node_dir, KEY)
+    os.unlink(f"{berth.path}/step-0.record")
+    found = folder.look(node_dir, KEY)
+    assert not found.locked
+    found.close()

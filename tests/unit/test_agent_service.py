@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
 import pytest
 
-from penstock.agent.events import Tick
+from penstock.agent.events import Inspect, Inspected, Tick
 from penstock.agent.service import Service
 from penstock.wire.messages import Hello
 
@@ -44,3 +45,15 @@ def test_a_clock_that_is_set_does_not_move_what_the_machine_waits_for(service, m
     monkeypatch.setattr(time, "time_ns", lambda: set_ns)
     service.handle(Tick())
     assert 0 <= times_ms[1] - times_ms[0] < 60_000
+
+
+def test_a_run_that_cannot_be_inspected_is_inspected_again(service, monkeypatch):
+    heard = []
+
+    def broken(node_dir, run, end_lost):
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr("penstock.agent.service.inspect", broken)
+    monkeypatch.setattr(service, "handle", heard.append)
+    asyncio.run(service._inspect(Inspect((7, 0))))
+    assert heard == [Inspected((7, 0), "locked")]

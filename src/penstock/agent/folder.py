@@ -28,8 +28,8 @@ from penstock.agent.cgroups import remove_groups
 from penstock.wire.messages import ExitRecord
 
 BLOCK_BYTES = 4096
-MAX_DETAIL = 1024
-"""Characters of `detail` that fit a block together with everything else."""
+MAX_DETAIL_BYTES = 1024
+"""Of `detail`: they fit a block together with everything else."""
 BYTES_PER_TASK = 16
 HIDDEN_S = 60
 """A berth that was never finished is removed after this time."""
@@ -90,7 +90,10 @@ def boot_id() -> str:
 
 
 def _clip(record: ExitRecord) -> ExitRecord:
-    return record if len(record.detail) <= MAX_DETAIL else msgspec.structs.replace(record, detail=record.detail[:MAX_DETAIL])
+    detail = record.detail.encode(errors="replace")
+    if len(detail) <= MAX_DETAIL_BYTES:
+        return record
+    return msgspec.structs.replace(record, detail=detail[:MAX_DETAIL_BYTES].decode(errors="ignore"))
 
 
 class Berth:
@@ -163,6 +166,9 @@ class Berth:
                 if os.geteuid() == 0:
                     os.fchown(fd, uid, gid)
                 state = os.fstat(fd)
+            except OSError:  # a full disk: half a script must not be in the way of the next one
+                os.unlink(path)
+                raise
             finally:
                 os.close(fd)
             self._script, self._script_state = script, (state.st_ctime_ns, state.st_uid)
@@ -297,10 +303,14 @@ def look(node_dir: str, key: RunKey) -> Found | None:
         found.locked = True
         return found
     found.lock = fd
-    found.begin, found.end = _read(fd, key)
-    for entry in sorted(os.listdir(found.berth)):
-        if entry.startswith("step-") and entry.endswith(".record"):
-            found.steps[int(entry[5:-7])] = _read_step(f"{found.berth}/{entry}", key)
+    try:
+        found.begin, found.end = _read(fd, key)
+        for entry in sorted(os.listdir(found.berth)):
+            if entry.startswith("step-") and entry.endswith(".record"):
+                found.steps[int(entry[5:-7])] = _read_step(f"{found.berth}/{entry}", key)
+    except BaseException:  # with the lock left behind the dead would be taken for alive
+        found.close()
+        raise
     return found
 
 

@@ -289,8 +289,8 @@ class Service:
                 log.warning("run %d.%d lost its shepherd", *command.run)
                 await self._forks.sweep()
                 event = await loop.run_in_executor(self._threads, inspect, self.node_dir, command.run, True)
-        except OSError as error:
-            log.error("run %d.%d cannot be looked after, again in a moment: %s", *command.run, error)
+        except Exception:  # whatever it is: a run that nobody looks at again would never end
+            log.exception("run %d.%d cannot be looked after, again in a moment", *command.run)
             event = Inspected(command.run, "locked")
         self.handle(event)
 
