@@ -95,10 +95,10 @@ def test_a_long_detail_in_any_script_leaves_the_end_readable(node_dir):
     berth = Berth(node_dir)
     berth.claim(KEY)
     begin(berth)
-    berth.end(ExitRecord(wait_status=9, detail="磁盘" * 3000))
+    berth.end(ExitRecord(wait_status=9, detail="🧊" * 3000))
     os.close(berth._record)
     found = folder.look(node_dir, KEY)
-    assert found.end.wait_status == 9 and found.end.detail.startswith("磁盘磁盘")
+    assert found.end.wait_status == 9 and found.end.detail.startswith("🧊🧊")
     found.close()
 
 

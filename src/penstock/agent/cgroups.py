@@ -56,7 +56,9 @@ class Hierarchies:
         mounts, own = _mounts(), _own_paths()
         self.warnings: list[str] = []
         self.unified = self._usable(mounts.get(""), own.get(""))
-        self.v2_memory = bool(self.unified) and "memory" in _words(f"{self.unified}/cgroup.controllers")
+        offered = bool(self.unified) and "memory" in _words(f"{self.unified}/cgroup.controllers")
+        # Refused where processes live in our own group and it is not the root: then nothing below it can be limited.
+        self.v2_memory = offered and _write(f"{self.unified}/cgroup.subtree_control", "+memory")
         self.v1_memory = "" if self.v2_memory else self._usable(mounts.get("memory"), own.get("memory"))
         if not self.unified:
             self.warnings.append("no cgroup v2 folder is writable: processes of a killed shepherd are found by their environment only")
@@ -112,6 +114,8 @@ class RunGroups:
         self._ooms_before = 0
         self._limit_mib = 0
         self._peak_fd = self._events_fd = -1
+        self._peak_known = self._had_run = False
+        """The peak is that of this run alone: it was reset, or no other run was in the group."""
         if hierarchies.unified:
             folder = f"{hierarchies.unified}/{self._name}"
             with contextlib.suppress(OSError):
@@ -133,8 +137,15 @@ class RunGroups:
             limited = self._set_limit(memory_mib)
             self._limit_mib = memory_mib
         self.limits_memory = limited and memory_mib > 0
-        with contextlib.suppress(OSError):
+        self._peak_known = self._reset_peak() or not self._had_run
+        self._had_run = True
+
+    def _reset_peak(self) -> bool:
+        try:
             os.pwrite(self._peak_fd, b"0", 0)
+        except OSError:  # there is none, or (Linux before 6.12) it can only be read
+            return False
+        return True
 
     def _make_memory(self) -> None:
         hierarchies = self._hierarchies
@@ -143,7 +154,7 @@ class RunGroups:
                 folder = f"{hierarchies.v1_memory}/{self._name}"
                 os.mkdir(folder)
                 self._version = 1
-            elif hierarchies.v2_memory and _write(f"{hierarchies.unified}/cgroup.subtree_control", "+memory"):
+            elif hierarchies.v2_memory:
                 folder = f"{hierarchies.unified}/{self._name}-run"
                 os.mkdir(folder)
                 self._version = 2
@@ -152,13 +163,13 @@ class RunGroups:
             # One thread: in v1 moving a task is cheaper than moving a process.
             name = "tasks" if self._version == 1 else "cgroup.procs"
             back = hierarchies.v1_memory if self._version == 1 else self._track or hierarchies.unified
+            peak, events = MEMORY_FILES[self._version]
+            self._events_fd = os.open(f"{folder}/{events}", os.O_RDONLY | os.O_CLOEXEC)
+            self._peak_fd = _open_peak(f"{folder}/{peak}")
             self.enter = (os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC),)
             self.leave = (os.open(f"{back}/{name}", os.O_WRONLY | os.O_CLOEXEC),)
-            self._memory = folder
-            peak, events = MEMORY_FILES[self._version]
-            self._peak_fd = os.open(f"{folder}/{peak}", os.O_RDWR | os.O_CLOEXEC)
-            self._events_fd = os.open(f"{folder}/{events}", os.O_RDONLY | os.O_CLOEXEC)
             self.paths = (*self.paths, folder)
+            self._memory = folder
 
     def _set_limit(self, memory_mib: int) -> bool:
         value = str(memory_mib * 1024 * 1024) if memory_mib else ("-1" if self._version == 1 else "max")
@@ -181,7 +192,7 @@ class RunGroups:
 
     def peak_kib(self) -> int:
         """Most memory the run used at one time, page cache included; 0 if nobody counted."""
-        if self._peak_fd < 0:
+        if self._peak_fd < 0 or not self._peak_known:
             return 0
         return int(os.pread(self._peak_fd, 64, 0)) // 1024
 
@@ -196,6 +207,14 @@ class RunGroups:
         for folder in self.paths:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
+
+
+def _open_peak(path: str) -> int:
+    """To be read and, where the kernel lets us, reset; -1 where there is none (v2 before Linux 5.19)."""
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(path, flags | os.O_CLOEXEC)
+    return -1
 
 
 def remove_groups(paths: tuple[str, ...]) -> None:
