@@ -28,6 +28,24 @@ def test_fragmentation_chooses_the_device_whose_rest_can_still_be_used():
     scenario.running("r: n0 3gpu#00").pending(*jobs).expect("a→n0#1", "b→n0#0", "c→n0#1")
 
 
+def test_remainders_opens_a_device_where_the_rest_of_another_is_worth_more():
+    """Two of 47 fill a device well, and so do three of 32; 47 and 32 leave 21 that nobody wants."""
+    jobs = ("a: 32shard", "b: 47shard", "c: 32shard")
+    cluster("1*n[gpu:2/100]").running("r: n0 47gpu#00").pending(*jobs).expect("a→n0#0", "b→n0#1", "c→n0#1")
+    scenario = weighed(cluster("1*n[gpu:2/100]"), remainders=100)
+    scenario.running("r: n0 47gpu#00").pending(*jobs).expect("a→n0#1", "b→n0#0", "c→n0#1")
+
+
+def test_remainders_values_each_kind_of_device_by_its_own_shares():
+    """A rest of 30 of 80 is just right for b, and a fills a device of 48 as well as any."""
+    jobs = ("a: 25shard", "b: 30shard", "c: 30shard", "d: 30shard")
+    nodes = ("1*n[gpu:1/80]", "1*m[gpu:1/48]")
+    held = ("r: n0 25gpu#00", "s: n0 25gpu#00")
+    cluster(*nodes).running(*held).pending(*jobs).expect("a→n0#0", "b→m0#0", "c: Resources", "d: Priority")
+    scenario = weighed(cluster(*nodes), remainders=100)
+    scenario.running(*held).pending(*jobs).expect("a→m0#0", "b→n0#0", "c: Resources", "d: Priority")
+
+
 def test_stranding_sends_a_job_that_needs_few_cpus_where_few_are_left():
     nodes = ("1*rich[gpu:2,cpu:32]", "1*poor[gpu:2,cpu:8]")
     jobs = ("a: 1gpu 2cpu", "b: 1gpu 12cpu", "c: 1gpu 12cpu")
@@ -87,7 +105,9 @@ def test_a_gang_sits_in_one_leaf_and_a_single_job_is_placed_by_scores_beside_it(
 
 
 def test_weights_are_bounded_and_scores_have_names():
-    with pytest.raises(ValueError, match=r"score 'heat': allowed are best_fit, fragmentation, scarce_types, stranding, whole_nodes"):
+    with pytest.raises(
+        ValueError, match=r"score 'heat': allowed are best_fit, fragmentation, remainders, scarce_types, stranding, whole_nodes"
+    ):
         weights.check_weights({"heat": 1})
     with pytest.raises(ValueError, match="weight of score best_fit is -1: allowed are 0 to 1000"):
         weights.check_weights({"best_fit": -1})

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penstock.core.cuttings import WORTH, worth_of_rests
 from penstock.core.plan import Reason
 from penstock.core.request import Request, gres_name
 from penstock.core.resources import Demand, GresNeed
@@ -31,6 +32,8 @@ MILLI = 1000
 WHOLE = -1
 """As ``shares``: as many as the device has."""
 NEVER_ENOUGH = 1 << 40
+MOST_CAPACITIES = 8
+"""Kinds of shared devices, by their number of shares, whose remainders are valued; those of others are not."""
 DEVICE_NAMES = (*PARTS_OF, *PARTS_OF.values())
 
 
@@ -58,9 +61,9 @@ def per_node(demand: Demand) -> PerNode:
 
 class Fragments:
     """The cost of what nodes have free under a mix: requests and how often each is expected. ``fragmentation`` and ``stranding`` weigh
-    the two parts of it, in per cent."""
+    the two parts of it, in per cent, and ``remainders`` what is added where a part is cut from a device."""
 
-    def __init__(self, view: View, mix: Mapping[Request, int], fragmentation: int = 100, stranding: int = 0) -> None:
+    def __init__(self, view: View, mix: Mapping[Request, int], fragmentation: int = 100, stranding: int = 0, remainders: int = 0) -> None:
         nodes = view.nodes
         self._total = nodes.total
         self._slots = [FIRST_POOL + row for row, pool in enumerate(nodes.pools) if MARK in pool]
@@ -97,6 +100,8 @@ class Fragments:
         self._pools = [list(rows) for _, _, rows in kinds]
         self._fragmentation = fragmentation
         self._stranding = stranding
+        self._remainders = remainders
+        self._worth = self._worth_by_capacity() if remainders else {}
         devices = np.array([wish.devices if wish.shares == WHOLE else 1 for wish in asked], np.int64)
         most = self._total[self._slots].max(initial=1)
         milli = devices * np.where(self._shares[self._kind] == WHOLE, MILLI, self._shares[self._kind] * MILLI // most)
@@ -125,7 +130,7 @@ class Fragments:
     @property
     def weighs_devices(self) -> bool:
         """Whether it matters which device of a node gives a part."""
-        return self._fragmentation > 0
+        return self._fragmentation > 0 or self._remainders > 0
 
     def cost(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: expected fragments and stranded devices of the nodes ``at``, weighed, in thousandths of a device times MIX_WEIGHT."""
@@ -189,6 +194,8 @@ class Fragments:
         wish = per_node(demand)
         after, column, device = self._after(room, at, wish)
         grown = self.cost(after, at[column]) - self.cost(room, at)[column]
+        if self._worth and wish.need is not None and wish.need.part:
+            grown += self._cut(room, at, wish, column, device) * self._remainders // 100
         if rate is not None:
             grown = rate(grown)
         if wish.need is None or not wish.need.part:
@@ -199,6 +206,30 @@ class Fragments:
         chosen = np.full(len(at), -1)
         chosen[column[first]] = device[first]
         return best, chosen
+
+    def _worth_by_capacity(self) -> dict[int, Int64]:
+        """What rests of devices are worth, by the shares of the device: of the kinds that there are most of."""
+        wanted: dict[int, int] = {}
+        for kind, count in zip(self._kind.tolist(), self._count.tolist(), strict=True):
+            if (size := int(self._shares[kind])) != WHOLE:
+                wanted[size] = wanted.get(size, 0) + count
+        total = self._total[self._slots]
+        capacities, devices = np.unique(total[total > 0], return_counts=True)
+        frequent = sorted(zip((-devices).tolist(), capacities.tolist(), strict=True))[:MOST_CAPACITIES]
+        return {capacity: worth_of_rests(capacity, tuple(sorted(wanted.items()))) for _, capacity in frequent}
+
+    def _cut(self, room: Int64, at: Int64, wish: PerNode, column: Int64, device: Int64) -> Int64:
+        """int64[candidates]: by how much a device's rest is worth more than the part and what is then left, in the unit of ``cost``."""
+        assert wish.need is not None
+        row = np.array(wish.need.slots)[device]
+        have = room[row, column]
+        capacity = self._total[row, at[column]]
+        lost: Int64 = np.zeros(len(column), np.int64)
+        for shares, worth in self._worth.items():
+            of_this = np.minimum(have, shares)
+            cut = worth[of_this] - worth[np.maximum(of_this - wish.shares, 0)] - worth[min(wish.shares, shares)]
+            lost += np.where(capacity == shares, cut, 0)
+        return lost * (MILLI * MIX_WEIGHT) // WORTH
 
     def _after(self, room: Int64, at: Int64, wish: PerNode) -> tuple[Int64, Int64, Int64]:
         """The rooms that could be left: int64[resources, candidates], the position in ``at`` and the device of each, in the order of

@@ -4,6 +4,7 @@ Each score is a pure function of what the nodes have free before and after; a we
 words of SchedulerParameters, ``score_NAME=0`` to ``1000``:
 
 fragmentation   growth of the free devices that no typical request could use (FGD, see ``fragmentation``)
+remainders      what a part costs beyond its own worth: a device's rest is worth the parts that are expected to fill it (see ``cuttings``)
 stranding       growth of the free devices for which the node has too few CPUs or too little memory left, by what typical requests need
                 for a device: requests that need little fill the nodes that have little
 whole_nodes     the devices of an idle node that is opened for less than all of it
@@ -33,7 +34,7 @@ from penstock.core.scores import WEIGHT_SHIFT, Preference
 from penstock.core.slots import PARTS_OF, SLICES, sevenths, split_slot
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Int64, View
 
-NAMES = ("best_fit", "fragmentation", "scarce_types", "stranding", "whole_nodes")
+NAMES = ("best_fit", "fragmentation", "remainders", "scarce_types", "stranding", "whole_nodes")
 MOST_WEIGHT = 1000
 FULL_WEIGHT = 100
 """Counts a score once."""
@@ -72,7 +73,7 @@ class Weighted(Preference):
         chosen = dict(check_weights(dict(weights)))
         self._whole_nodes = chosen.get("whole_nodes", 0)
         self._best_fit = chosen.get("best_fit", 0)
-        shares = (chosen.get("fragmentation", 0), chosen.get("stranding", 0))
+        shares = (chosen.get("fragmentation", 0), chosen.get("stranding", 0), chosen.get("remainders", 0))
         scarce = chosen.get("scarce_types", 0)
         fragments = Fragments(view, mix_of(view) if mix is None else mix, *shares) if any(shares) or scarce else None
         self._fragments = fragments if any(shares) else None

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from penstock.core.scores import Preference
 from penstock.core.view import View
-from penstock.core.weights import Weighted, check_weights
+from penstock.core.weights import Weighted
 from penstock.sim import openb
-from penstock.sim.openb_policies import published
+from penstock.sim.openb_policies import OWN_WEIGHTS, published
 from penstock.sim.workload.job import TraceError
 
 PUBLISHED = {
@@ -31,7 +31,6 @@ PUBLISHED = {
     "bestfit": ("05-BestFit", "the least left over"),
     "fgd": ("06-FGD", "the least growth of fragments (FGD 2023)"),
 }
-OWN_WEIGHTS = check_weights({"fragmentation": 100, "stranding": 100})
 OWN = {
     "plain": "our placement without scores: the fewest free GPUs, then CPUs, that are enough",
     "scores": "our placement with " + ", ".join(f"score_{name}={weight}" for name, weight in OWN_WEIGHTS),

@@ -257,7 +257,7 @@ CGROUP_CONF: Mapping[str, Parameter] = _keyed(
 
 # The words of SchedulerParameters. Honoured ones first; what follows only tunes Slurm's passes, which Penstock does not make.
 SCORE_PREFIX = "score_"
-SCORES = ("best_fit", "fragmentation", "scarce_types", "stranding", "whole_nodes")
+SCORES = ("best_fit", "fragmentation", "remainders", "scarce_types", "stranding", "whole_nodes")
 """Placement scores, each with a weight in per cent: a word of ours, for which Slurm has none."""
 SCORE_MOST = 1000
 SCHEDULER_NUMBERS = {
