@@ -512,3 +512,18 @@ def test_a_listener_of_another_user_never_gets_the_key(bench):
 def test_addresses_that_are_refused(text):
     with pytest.raises(ValueError, match=r"no address|numeric"):
         stdio_link.parse_address(text)
+
+
+def test_a_shepherd_that_is_gone_before_it_is_welcomed_is_no_error():
+    client = StepClient(lambda *frame: None)
+    try:
+        client.expect(["n1"])
+        shepherd = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        shepherd.connect("\0" + client.address.removeprefix("unix:@"))
+        shepherd.sendall(stdio.hello("n1", 0, client.key, 0))
+        shepherd.close()
+        client.handle(client.poll_fds()[0][0], select.POLLIN)
+        assert not client.connected and not client.finished
+        assert [events for _, events in client.poll_fds()] == [select.POLLIN]
+    finally:
+        client.close()

@@ -145,6 +145,8 @@ class StepClient:
         try:
             frames = connection.inbox.feed(data)
             for kind, rank, payload in frames:
+                if connection.socket.fileno() not in self._connections:
+                    return
                 if connection.stream is None:
                     self._greet(connection, kind, payload)
                 else:
@@ -167,7 +169,10 @@ class StepClient:
             self._drop(stream.connection)
         connection.node, connection.stream, stream.connection = node, stream, connection
         self._strangers -= 1
-        connection.socket.send(stdio.welcome(stream.received))
+        try:
+            connection.socket.send(stdio.welcome(stream.received), _socket.MSG_NOSIGNAL)
+        except OSError:  # it is gone again; it dials anew, or the controller tells of its end
+            self._drop(connection)
 
     def _take(self, node: str, stream: _Stream, kind: int, rank: int, payload: bytes) -> None:
         if kind == stdio.HELLO:
