@@ -6,7 +6,7 @@ is not carried out twice. Keys are in any case and shortened to a unique prefix 
 
 from __future__ import annotations
 
-from penstock.cli.table import id_texts, say
+from penstock.cli.table import id_texts, say, write
 from penstock.wire import lite
 
 TYPE_CHECKING = False
@@ -130,9 +130,22 @@ def full_key(key: str, known: Sequence[str]) -> str | None:
 
 def _send_job_update(given: Options, target: str, keys: list[str]) -> int:
     status = 0
+    resized = any(key.startswith("NumNodes=") for key in keys)
     for text in id_texts(target):
-        status |= _change(given, {"op": "update_job", "jobs": [text], "keys": keys}, f"job {text}", "")
+        failed = _change(given, {"op": "update_job", "jobs": [text], "keys": keys}, f"job {text}", "")
+        if resized and not failed:
+            failed = _tell_new_size(given, text)
+        status |= failed
     return status
+
+
+def _tell_new_size(given: Options, job: str) -> int:
+    """Inside a job: files that set the shell's variables to the size that the job has now."""
+    from penstock.cli.resize import write_files
+
+    lines, problem = write_files(job)
+    write("".join([f"{line}\n" for line in lines]))
+    return say(given, problem) if problem else 0
 
 
 def _send_node_update(given: Options, target: str, keys: list[str]) -> int:

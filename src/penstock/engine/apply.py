@@ -30,6 +30,7 @@ from penstock.engine.state import (
     BatchRecord,
     Job,
     Node,
+    Resized,
     Signal,
     State,
     Step,
@@ -212,10 +213,13 @@ def _run_ended(state: State, event: e.RunEnded, changes: Changes) -> None:
     if job.attempt != event.attempt or event.node not in job.nodes_left:
         raise ValueError(f"JobId={job.id} attempt {event.attempt} has nothing left on {event.node}")
     record = event.record
+    given_back = any([alloc.node == event.node for alloc in job.shed])
     first = event.node == job.allocs[0].node
     if first and not job.spec.interactive:
         job.batch = BatchRecord(record.wait_status, record.start_ms, record.end_ms, record.usage, record.cause)
-    if job.state in (RUNNING, SUSPENDED):
+    if given_back and job.resized is not None:
+        job.resized = Resized(job.resized.at_ms, tuple([alloc for alloc in job.shed if alloc.node != event.node]))
+    elif job.state in (RUNNING, SUSPENDED):
         _conclude(job, event, first)
     if event.requeue:
         job.requeue_after = event.requeue
@@ -288,6 +292,7 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
     job.requeue_after = ""
     job.allocs = ()
     job.licenses = ()
+    job.resized = None
     if job.spec.time_asked_s != NOT_GIVEN:
         job.spec = msgspec.structs.replace(job.spec, time_limit_s=job.spec.time_asked_s, time_asked_s=NOT_GIVEN)
     job.batch = None
@@ -315,6 +320,16 @@ def _job_suspended(state: State, event: e.JobSuspended, changes: Changes) -> Non
         move(job, SUSPENDED)
         job.suspend_ms = event.now_ms
         job.end_limit_ms = 0
+    changes.jobs[job.id] = None
+
+
+def _job_shrunk(state: State, event: e.JobShrunk, changes: Changes) -> None:
+    job = state.jobs[event.job_id]
+    left = tuple([alloc for alloc in job.allocs if alloc.node in event.nodes])
+    if len(left) != len(event.nodes) or left[:1] == job.allocs[:1] or job.state not in (RUNNING, SUSPENDED):
+        raise ValueError(f"JobId={job.id} cannot give back {event.nodes}")
+    job.allocs = tuple([alloc for alloc in job.allocs if alloc.node not in event.nodes])
+    job.resized = Resized(event.now_ms, (*job.shed, *left))
     changes.jobs[job.id] = None
 
 
@@ -462,6 +477,7 @@ _HANDLERS: dict[type, Callable[[State, Any, Changes], None]] = {
     e.JobEnding: _job_ending,
     e.RunEnded: _run_ended,
     e.JobSuspended: _job_suspended,
+    e.JobShrunk: _job_shrunk,
     e.JobsPurged: _jobs_purged,
     e.StepCreated: _step_created,
     e.StepEnding: _step_ending,

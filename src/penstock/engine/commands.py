@@ -178,6 +178,7 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         raise SlurmError(err.ESLURM_JOB_FINISHED)
     changes: dict[str, object] = {}
     spec = job.spec
+    shed: tuple[str, ...] = ()
     for item in keys:
         key, sign, value = item.partition("=")
         if not sign:
@@ -189,6 +190,9 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         key = key.rstrip("+-").lower()
         if key not in UPDATABLE:
             raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"{key} of a job cannot be updated; allowed are {', '.join(UPDATABLE)}")
+        if key == "numnodes" and job.state in (RUNNING, SUSPENDED):
+            shed = reshape.given_back(job, value)
+            continue
         if key in PENDING_ONLY and job.state != PENDING:
             raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
         try:
@@ -200,6 +204,8 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         changes["spec"] = spec
     if changes:
         yield e.JobChanged(now_ms, job.id, **changes)  # type: ignore[arg-type]
+    if shed:
+        yield e.JobShrunk(now_ms, job.id, shed)
 
 
 def _update_key(

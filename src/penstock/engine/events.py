@@ -116,6 +116,14 @@ class JobSuspended(msgspec.Struct, frozen=True, tag="suspended", gc=False):
     end_limit_ms: int = 0
 
 
+class JobShrunk(msgspec.Struct, frozen=True, tag="shrunk", gc=False):
+    """A running job gives nodes back, never its first. What it had there is free once each of them has reported."""
+
+    now_ms: int
+    job_id: int
+    nodes: tuple[str, ...]
+
+
 class JobsPurged(msgspec.Struct, frozen=True, tag="purged", gc=False):
     """Ended longer ago than MinJobAge: out of State, kept as history."""
 
@@ -229,6 +237,7 @@ Event = (
     | JobEnding
     | RunEnded
     | JobSuspended
+    | JobShrunk
     | JobsPurged
     | StepCreated
     | StepEnding

@@ -257,7 +257,7 @@ class Indexes:
 
     def _holdings(self, job: Job) -> None:
         """Who holds which node and GPU. A node's part is free as soon as that node has reported."""
-        held = tuple([alloc for alloc in job.allocs if alloc.node in job.nodes_left]) if job.nodes_left else ()
+        held = tuple([alloc for alloc in (*job.allocs, *job.shed) if alloc.node in job.nodes_left]) if job.nodes_left else ()
         before = self._held_by.get(job.id, ())
         if held == before:
             return

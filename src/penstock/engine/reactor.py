@@ -441,7 +441,7 @@ class Reactor:
 
     def _run_ended(self, event: e.RunEnded) -> None:
         job = self.state.jobs[event.job_id]
-        if job.nodes_left:
+        if job.completing:
             self.nodes.terminate(job, "Cancelled", "")
         elif job.finished:
             self.finished(job, event.now_ms)
@@ -455,6 +455,10 @@ class Reactor:
 
     def _suspended(self, event: e.JobSuspended) -> None:
         self.nodes.suspend(self.state.jobs[event.job_id], event.resumed)
+
+    def _shrunk(self, event: e.JobShrunk) -> None:
+        self.nodes.give_back(self.state.jobs[event.job_id], event.nodes)
+        self._changed_since_view = True
 
     def _changed(self, event: e.JobChanged) -> None:
         self._changed_since_view = True
@@ -481,6 +485,7 @@ _REACTIONS: dict[type, Callable[..., None]] = {
     e.RunEnded: Reactor._run_ended,
     e.StepRunEnded: Reactor._step_ended,
     e.JobSuspended: Reactor._suspended,
+    e.JobShrunk: Reactor._shrunk,
     e.JobChanged: Reactor._changed,
     e.TasksSplit: Reactor._split,
     e.NodeRegistered: Reactor._world_changed,

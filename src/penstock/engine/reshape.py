@@ -1,7 +1,7 @@
 """`scontrol update JobId=` of what a waiting job asks for: features, nodes, nearness, tasks, memory, licences, deadline, least time limit.
 
 Each key changes the request as the option of sbatch would have; `check` refuses the whole update where the changed request could never
-run, in the words of a submission.
+run, in the words of a submission. Of a running job one thing changes: it may give nodes back.
 """
 
 from __future__ import annotations
@@ -77,6 +77,19 @@ def _few_switches(state: State, spec: JobSpec, value: str) -> JobSpec:
     asked_s = times.parse_duration(time, "Switches") if at else None
     wait_s = longest_s if asked_s is None else min(asked_s, longest_s)
     return _asking(msgspec.structs.replace(spec, switch_wait_s=wait_s if count else 0), switches=count)
+
+
+def given_back(job: Job, value: str) -> tuple[str, ...]:
+    """The nodes that a running job gives back by NumNodes=: its last ones. Slurm's rules (22.05, tried): a smaller number shrinks the job,
+    the same changes nothing, a larger one is not supported, a range is for jobs that wait."""
+    if not value.isdecimal():
+        raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
+    count = quantities.parse_int(value, "NumNodes")
+    if count < 1:
+        raise SlurmError(err.ESLURM_INVALID_NODE_COUNT)
+    if count > len(job.allocs):
+        raise SlurmError(err.ESLURM_NOT_SUPPORTED, detail=f"JobId={job.id} has {len(job.allocs)} nodes: a running job cannot grow")
+    return tuple([alloc.node for alloc in job.allocs[count:]])
 
 
 def check(indexes: Indexes, before: JobSpec, after: JobSpec) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock.engine import events as e
-from penstock.engine.commands import SIGTERM, may_requeue
+from penstock.engine.commands import SIGKILL, SIGTERM, may_requeue
 from penstock.engine.effects import assign
 from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step, configured_node, declared_state
 from penstock.wire import messages as m
@@ -120,6 +120,9 @@ class NodeSessions:
         if job.completing:
             self._terminate_on(node, job, "Cancelled", "")
             return
+        if _given_back(job, node):
+            self.give_back(job, (node,))
+            return
         if job.state == SUSPENDED or job.suspended_total_ms:
             self._send(node, m.Suspend(job.id, job.attempt, job.state == RUNNING))
         self._limit_on(node, job)
@@ -139,11 +142,12 @@ class NodeSessions:
     def _absent(self, job: Job, node: str, rebooted: bool, now_ms: int) -> None:
         """State says that the job has a part here; the node knows nothing of it: it was never started, or is over. A machine that went down
         may have forgotten what it had begun, so the run is not begun again there."""
-        if job.state in (RUNNING, SUSPENDED) and rebooted:
+        wanted = job.state in (RUNNING, SUSPENDED) and not _given_back(job, node)
+        if wanted and rebooted:
             record = m.ExitRecord(end_ms=now_ms, cause="NodeFail", detail=f"node {node} was restarted")
-            again, eligible_ms = self._again(job, record, now_ms)
+            again, eligible_ms = self._again(job, node, record, now_ms)
             self._reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, record, again, eligible_ms))
-        elif job.state in (RUNNING, SUSPENDED):
+        elif wanted:
             self._assign(job, [alloc.node for alloc in job.allocs].index(node))
             for step_id in list(self._reactor.indexes.steps_of.get(job.id, ())):
                 step = self._reactor.state.steps[(job.id, step_id)]
@@ -189,15 +193,15 @@ class NodeSessions:
         reactor = self._reactor
         job = reactor.state.jobs.get(message.job_id)
         if job is not None and job.attempt == message.attempt and node in job.nodes_left:
-            again, eligible_ms = self._again(job, message.record, now_ms)
+            again, eligible_ms = self._again(job, node, message.record, now_ms)
             reactor.propose(e.RunEnded(now_ms, job.id, job.attempt, node, message.record, again, eligible_ms))
         ack = m.AckEnded(message.job_id, message.attempt)
         reactor.when_durable(lambda: reactor.world.send(node, ack))
 
-    def _again(self, job: Job, record: m.ExitRecord, now_ms: int) -> tuple[str, int]:
+    def _again(self, job: Job, node: str, record: m.ExitRecord, now_ms: int) -> tuple[str, int]:
         """(requeue_after, eligible_ms) for a run that ended without the controller's will. A run whose shepherd was killed may have
         done its work: it runs again only by the job's own --requeue."""
-        if job.state not in (RUNNING, SUSPENDED) or job.spec.interactive:
+        if job.state not in (RUNNING, SUSPENDED) or job.spec.interactive or _given_back(job, node):
             return "", 0
         state = self._reactor.state
         if (record.cause == "ShepherdKilled" and job.spec.requeue is True) or (record.cause == "NodeFail" and may_requeue(state, job.spec)):
@@ -232,7 +236,7 @@ class NodeSessions:
         record = m.ExitRecord(end_ms=now_ms, cause="NodeFail", detail=f"node {node} stopped responding")
         for job_id in list(reactor.indexes.node_jobs.get(node, ())):
             job = reactor.state.jobs[job_id]
-            again, eligible_ms = self._again(job, record, now_ms)
+            again, eligible_ms = self._again(job, node, record, now_ms)
             reactor.propose(e.RunEnded(now_ms, job_id, job.attempt, node, record, again, eligible_ms))
 
     # --- effects ---
@@ -250,7 +254,8 @@ class NodeSessions:
         attempt, node = job.attempt, job.allocs[rank].node
 
         def leave() -> None:
-            if job.state in (RUNNING, SUSPENDED) and job.attempt == attempt and node in job.nodes_left:
+            there = node in job.nodes_left and not _given_back(job, node)  # a rank stays what it was: the last nodes are given back
+            if job.state in (RUNNING, SUSPENDED) and job.attempt == attempt and there:
                 script = reactor.blob(job.spec.script) if rank == 0 else b""
                 environment = reactor.blob(job.environment)
                 message = assign(reactor.state, job, rank, script, environment, reactor.directory, reactor.indexes.clock_ms)
@@ -265,6 +270,11 @@ class NodeSessions:
 
     def _terminate_on(self, node: str, job: Job, cause: str, notice: str) -> None:
         self._send(node, m.Terminate(job.id, job.attempt, cause, notice, self._reactor.state.config.kill_wait_s))
+
+    def give_back(self, job: Job, nodes: tuple[str, ...]) -> None:
+        """Kill what the job has on nodes that it gave back, at once, as Slurm does."""
+        for node in nodes:
+            self._send(node, m.Terminate(job.id, job.attempt, "Cancelled", "", 0, signal=SIGKILL))
 
     def terminate_step(self, job: Job, step_id: int, signal: int) -> None:
         for node in self._reactor.state.steps[(job.id, step_id)].nodes_left:
@@ -297,3 +307,8 @@ class NodeSessions:
 
     def query_usage(self, node: str, query_id: int, job_id: int) -> None:
         self._reactor.world.send(node, m.QueryUsage(query_id, job_id))
+
+
+def _given_back(job: Job, node: str) -> bool:
+    """Whether the job goes on without this node, which has not yet reported the end of what it ran of it."""
+    return any([alloc.node == node for alloc in job.shed])

@@ -167,6 +167,14 @@ class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cause: str = ""
 
 
+class Resized(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A running job gave nodes back."""
+
+    at_ms: int
+    shed: tuple[NodeAlloc, ...] = ()
+    """What it had on those that have not yet said that nothing of it is left there: held until then."""
+
+
 class Job(msgspec.Struct, omit_defaults=True, gc=False):
     """One job: an allocation and what happened in it. The elements of an array that have not started are one Job together."""
 
@@ -224,6 +232,12 @@ class Job(msgspec.Struct, omit_defaults=True, gc=False):
     """(name, count) of what the run holds until nothing of it is left."""
     end_limit_ms: int = 0
     """When the time limit strikes; 0: never, or not running."""
+    resized: Resized | None = None
+
+    @property
+    def shed(self) -> tuple[NodeAlloc, ...]:
+        """Given back, and not yet free."""
+        return self.resized.shed if self.resized is not None else ()
 
     @property
     def finished(self) -> bool:

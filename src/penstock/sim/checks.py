@@ -163,7 +163,7 @@ class Checks:
             elif isinstance(message, m.AckEnded):
                 if here:
                     raise Violation(f"the end of {message.job_id}.{message.attempt} on {node} was acknowledged before it was durable")
-            elif job is not None and here and job.state <= SUSPENDED:
+            elif job is not None and here and job.state <= SUSPENDED and not any(alloc.node == node for alloc in job.shed):
                 raise Violation(f"Terminate of {message.job_id}.{message.attempt} left before its end was durable")
         elif isinstance(message, m.LaunchStep) and step_key(message.job_id, message.attempt, message.step_id) not in self.disk.steps:
             raise Violation(f"step {message.job_id}.{message.step_id} was launched before it was durable")
@@ -177,7 +177,9 @@ class Checks:
             return
         said = payload.partition(b"\t")[0] if ask.op == "allocate" else payload
         first = self._answers.setdefault(ask.request_id, said)
-        if first != said:
+        # A cancel that found nothing to end changed nothing, and is not remembered: asked again it tells what is true by then.
+        kept = ask.op != "cancel" or (bytes.fromhex(ask.request_id), ask.caller.uid) in self.disk.requests
+        if first != said and kept:
             raise Violation(f"{ask} was answered {first!r}, then {said!r}")
         if ask.op in ("submit", "submit_many", "allocate"):
             for text in said.decode().split(","):
@@ -313,7 +315,8 @@ class Checks:
         if found is None:
             raise Violation(f"no row tells of {run}")
         job = decode_job(found[0])
-        if job.attempt != attempt or job.spec.interactive or len(job.allocs) != 1 or (job_id, attempt) in self._ended_by_request:
+        of_several = len(job.allocs) != 1 or job.resized is not None
+        if job.attempt != attempt or job.spec.interactive or of_several or (job_id, attempt) in self._ended_by_request:
             return
         if job.batch is None or job.batch.wait_status != record.wait_status:
             raise Violation(f"{run} ended with {record.wait_status}, its row says {job.batch}")

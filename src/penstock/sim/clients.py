@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.consolidation import Consolidation, consolidate
 from penstock.engine.caller import Caller
+from penstock.engine.state import RUNNING, SUSPENDED
 from penstock.sim.network import End, Link
 from penstock.sim.shepherd import script_of
 
@@ -251,7 +252,7 @@ class Clients:
         name = str(job_id) if random.random() < 0.75 else f"{job_id}_{random.choice(('1', '[0-2]', '3'))}"
         op = random.choice(
             ("cancel", "cancel", "cancel", "hold", "release_hold", "requeue", "requeue", "requeue_hold", "suspend", "resume", "update_job",
-             "update_node", "signal", "step", "step_kill", "cancel_all", "consolidate", "consolidate")
+             "update_node", "signal", "step", "step_kill", "cancel_all", "consolidate", "consolidate", "shrink", "shrink")
         )  # fmt: skip
         if op == "signal":
             self.ask(ROOT, "cancel", {"jobs": [name], "signal": random.choice((10, 12)), "batch": True})
@@ -260,6 +261,8 @@ class Clients:
                 self.ask(ROOT, "cancel", {"uid": random.choice(USERS).uid, "states": ["PENDING"]})
         elif op == "consolidate":
             self._consolidate()
+        elif op == "shrink":
+            self._shrink()
         elif op == "step":
             self.step(ROOT, job_id)
         elif op == "step_kill":
@@ -291,6 +294,15 @@ class Clients:
                     self.simulation.checks.counts["consolidations"] += 1
                     self.ask(ROOT, "consolidate", {"number": reactor.moves.keep(done.value)})
                 return
+
+    def _shrink(self) -> None:
+        """Some running job of several nodes gives nodes back."""
+        controller = self.simulation.controller
+        rows = controller.reactor.state.jobs.values() if controller is not None else ()
+        wide = [job.id for job in rows if job.state in (RUNNING, SUSPENDED) and len(job.allocs) > 1]
+        if wide:
+            keys = [f"NumNodes={self.random.randint(1, 2)}"]
+            self.ask(ROOT, "update_job", {"jobs": [str(self.random.choice(wide))], "keys": keys})
 
     def lose_patience(self) -> None:
         """Who still waits for an allocation gives up: it may be one that never fits."""

@@ -63,3 +63,23 @@ id=$(sbatch --parsable --wait -a 0-2 -J arr -o out --wrap 'exit $((SLURM_ARRAY_T
 
 #### accounting table
 id=$(sbatch --parsable --wait -o out --wrap true); ended $id; sacct -X -j $id -o AllocCPUS%3,State%6,ExitCode%-8
+
+#### a running job gives a node back
+script job.sh <<'E'
+mkfifo ready
+srun -N1 -n1 -r 1 --overlap sh -c 'echo >ready; sleep 60' 2>srun.err & step=$!
+read x <ready
+scontrol update JobId=$SLURM_JOB_ID NumNodes=1; echo $?
+wait $step; echo $?
+squeue -h -j $SLURM_JOB_ID -o '%D %C %T'
+cat slurm_job_${SLURM_JOB_ID}_resize.sh slurm_job_${SLURM_JOB_ID}_resize.csh
+. ./slurm_job_${SLURM_JOB_ID}_resize.sh
+echo $SLURM_NNODES $SLURM_JOB_NUM_NODES $SLURM_JOB_CPUS_PER_NODE ${SLURM_NTASKS-unset} ${SLURM_TASKS_PER_NODE-unset}
+srun --overlap sh -c 'echo $SLURM_NTASKS $SLURM_NNODES'
+rm -f ready srun.err slurm_job_*
+E
+sbatch -Q --wait -N2 -n2 -o out job.sh; echo $?
+
+#### sizes that a running job cannot have | explained
+mkfifo ready go; id=$(sbatch --parsable -N2 -n2 -o out --wrap 'echo >ready; read x <go'); read x <ready
+for n in 3 0 1-2 2; do scontrol update JobId=$id NumNodes=$n; echo $?; squeue -h -j $id -o '%D %T'; done; echo >go; ended $id; rm -f ready go; ls

@@ -50,7 +50,8 @@ def occupancy(state: State) -> Generator[bytes, None, dict[str, Occupancy]]:
 def _add(found: dict[str, Occupancy], job: Job) -> None:
     ending = job.state > SUSPENDED
     left = job.nodes_left
-    for alloc in job.allocs:
+    shed = job.shed
+    for alloc in (*job.allocs, *shed):
         if alloc.node not in left:
             continue
         held = found.get(alloc.node)
@@ -62,7 +63,7 @@ def _add(found: dict[str, Occupancy], job: Job) -> None:
             held.shards[alloc.gpus[0]] = held.shards.get(alloc.gpus[0], 0) + alloc.shards
         else:
             held.gpus.update(alloc.gpus)
-        if ending:
+        if ending or (shed and alloc in shed):
             held.completing += 1
         else:
             held.running += 1

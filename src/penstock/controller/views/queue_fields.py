@@ -221,7 +221,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "reqswitch": _each(lambda job: str(job.spec.request.switches)),
     "requeue": lambda jobs, context: [str(int(_requeue(job, context))) for job in jobs],
     "reservation": _text("reservation"),
-    "resizetime": _always("N/A"),
+    "resizetime": _each(lambda job: time_value(job.resized.at_ms, "N/A") if job.resized is not None else "N/A"),
     "restartcnt": _each(lambda job: str(job.attempt)),
     "schednodes": lambda jobs, context: [(context.notes.sched_nodes(job.id) if job.state == PENDING else "") or "(null)" for job in jobs],
     "sct": _always("*:*:*"),
