@@ -1,7 +1,8 @@
 """The one thread that commits: while a batch is being made durable, the loop goes on and gathers the next.
 
-A failed commit is fatal: the process exits, and its successor recovers from what is durable. A full disk alone has a path: the
-reserve is given to the store, the same batch is tried again, and submissions are refused until there is room.
+A failed commit is fatal: the process exits, and its successor recovers from what is durable; so is a mistake of ours in this thread,
+without which nobody would ever be answered again. A full disk alone has a path: the reserve is given to the store, the same batch is tried
+again, and submissions are refused until there is room. Maintenance that fails for any other reason than the store's is put off.
 """
 
 from __future__ import annotations
@@ -49,21 +50,25 @@ class Committer:
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             try:
-                if not isinstance(item, Batch):
+                if isinstance(item, Batch):
+                    self._commit(item)
+                    self._call_soon(self._done, item.events[-1][0])
+                else:
                     self._maintain(item)
-                    continue
-                self._commit(item)
-            except StoreError as error:
-                log.critical("commit failed, exiting: %s", error)
+            except Exception as error:
+                log.critical("commit failed, exiting: %s", error, exc_info=not isinstance(error, StoreError))
                 logging.shutdown()
                 os._exit(FATAL_EXIT)
-            self._call_soon(self._done, item.events[-1][0])
 
     def _maintain(self, work: Callable[[], object]) -> None:
         try:
             work()
         except StoreFull as error:
             log.warning("pruning was put off: %s", error)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("maintenance failed")
 
     def _commit(self, batch: Batch) -> None:
         told = False
