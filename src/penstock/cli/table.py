@@ -41,11 +41,15 @@ class PipeClosed(Exception):
     """Nobody reads the output any more. Not an OSError: those are retried as lost connections while an answer is read."""
 
 
+class OutputFailed(Exception):
+    """The output cannot be written (its disk is full); not an OSError, for the same reason."""
+
+
 def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None, load: str) -> int:
     """Runs a command's body. `load` is Slurm's name of the failed call (`slurm_load_jobs error`), put before the controller's text."""
     try:
         status = command(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()
+        _flush()
         return status
     except InvalidOption as error:
         complain(*error.lines)
@@ -67,8 +71,12 @@ def run(program: str, command: Callable[[Sequence[str]], int], arguments: Sequen
         complain(f"{program}: error: {error}")
         return 1
     except (PipeClosed, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _let_go_of_stdout()
         return 141
+    except OutputFailed as error:
+        _let_go_of_stdout()
+        complain(f"{program}: error: standard output cannot be written: {error}")
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -188,6 +196,24 @@ def write(text: str) -> None:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
         raise PipeClosed from None
+    except OSError as error:
+        raise OutputFailed(error.strerror) from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise PipeClosed from None
+    except OSError as error:
+        raise OutputFailed(error.strerror) from None
+
+
+def _let_go_of_stdout() -> None:
+    """What is still buffered is lost, in silence."""
+    void = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(void, 1)
+    os.close(void)
 
 
 def complain(*lines: str) -> None:
