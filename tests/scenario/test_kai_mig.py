@@ -3,8 +3,12 @@ docs/design/gpu-cases.md has the list."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from dsl import cluster
+
+from penstock.core.fragmentation import MIX_WEIGHT, Fragments
+from penstock.core.request import Request
 
 MIXED = "1*n[gpu:1g.10gb:4,gpu:3g.40gb:1,gpu:a100:2]"
 
@@ -71,6 +75,13 @@ def test_without_a_type_whole_gpus_go_before_slices():
 def test_a_slice_is_no_device_when_nodes_are_compared():
     """Seven free slices are as much as one free GPU: the node that has them is the fuller one."""
     cluster("1*m[gpu:a100:4]", "1*n[gpu:a100:1,gpu:1g.10gb:7]").pending("a: 1gpu:a100").expect("a→n0")
+
+
+def test_slices_that_no_typical_request_can_use_are_a_fragment_of_their_size():
+    """Nobody asks for what is there: seven slices are wasted as one whole device is."""
+    view = cluster("1*n[gpu:1g.10gb:7]", "1*m[gpu:a100:1]").partition("main: *").columns.view(1, 0)
+    asked = Fragments(view, {Request(gres_per_node=(("gpu:h100", 1),)): 1})
+    assert [int(cost) // MIX_WEIGHT for cost in asked.expected(view.nodes.total, np.arange(2))] == [7 * 142, 1000]
 
 
 @pytest.mark.parametrize("score", ["best_fit", "whole_nodes"])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from penstock.agent.inventory import simulated_gpus
 from penstock.agent.shepherd import environment
+from penstock.cluster.up import Request, describe
 from penstock.config.cluster import GresConfig, NodeConfig
+from penstock.config.folder import ClusterFolder, FolderError
 from penstock.config.gresconf import gpus_of, missing_gpus
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
@@ -17,6 +19,7 @@ from penstock.controller.views import node_facts, show
 from penstock.core.slots import sevenths
 from penstock.engine.step_devices import Free, bounded, chosen, fits, wish_of
 from penstock.spec import errors as err
+from penstock.spec.errors import SpecError
 from penstock.spec.gres import format_gres, mig_slices, parse_gpus, parse_gres, parse_node_gres
 from penstock.wire import messages as m
 
@@ -61,6 +64,15 @@ def test_requests_and_nodes_name_profiles():
 def test_a_simulated_slice_says_that_it_is_one():
     assert [gpu.uuid for gpu in DEVICES] == ["GPU-simulated-n0-0", *(f"MIG-simulated-n0-{index}" for index in range(1, 6))]
     assert all(gpu.simulated for gpu in DEVICES)
+
+
+def test_a_cluster_without_a_file_may_have_slices_too():
+    words = Request(gpus="a100:1,1g.10gb:7", cpus=4, memory="1G")
+    assert describe(ClusterFolder("/nowhere"), words).nodes[0].gpus == "a100:1,1g.10gb:7"
+    assert describe(ClusterFolder("/nowhere"), Request(gpus="2,shard:4", cpus=4, memory="1G")).nodes[0].gpus == "sim:2,shard:4"
+    for text in ("0", "a100:0,1g.10gb:0", "a100:2,1g.10gb:1,shard:4"):
+        with pytest.raises((FolderError, SpecError), match="--gpus"):
+            describe(ClusterFolder("/nowhere"), Request(gpus=text, cpus=4, memory="1G"))
 
 
 CONF = """

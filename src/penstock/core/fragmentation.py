@@ -22,7 +22,7 @@ from penstock.core.plan import Reason
 from penstock.core.request import Request, gres_name
 from penstock.core.resources import Demand, GresNeed
 from penstock.core.sites import locate
-from penstock.core.slots import MARK, PARTS_OF
+from penstock.core.slots import MARK, PARTS_OF, SLICES, sevenths
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Partition, View
 
 MIX_WEIGHT = 1 << 20
@@ -57,6 +57,11 @@ def per_node(demand: Demand) -> PerNode:
     count = need.per_node + tasks * need.per_task + (need.in_total if demand.fits_one_node else min(1, need.in_total))
     devices, shares = (1, count) if need.part else (count, WHOLE)
     return PerNode(tasks * demand.cpus_per_task, memory_mib, devices, shares, need)
+
+
+def device_milli(pool: str) -> int:
+    """Thousandths of a whole device that one of this pool is: less than all for a slice (MIG)."""
+    return MILLI * sevenths(pool) // SLICES
 
 
 class Fragments:
@@ -98,14 +103,22 @@ class Fragments:
         may = [[row in slots for row in self._slots] for _, slots, _ in kinds]
         self._may: Bool = np.array(may, np.bool_).reshape(len(kinds), len(self._slots))
         self._pools = [list(rows) for _, _, rows in kinds]
+        self._plain_milli = self._milli_of(nodes.pools, self._plain)
+        """Of a device of each plain pool; of the pools of each kind."""
+        self._pools_milli = [self._milli_of(nodes.pools, rows) for rows in self._pools]
         self._fragmentation = fragmentation
         self._stranding = stranding
         self._remainders = remainders
         self._worth = self._worth_by_capacity() if remainders else {}
         devices = np.array([wish.devices if wish.shares == WHOLE else 1 for wish in asked], np.int64)
         most = self._total[self._slots].max(initial=1)
-        milli = devices * np.where(self._shares[self._kind] == WHOLE, MILLI, self._shares[self._kind] * MILLI // most)
+        each = np.array([device_milli(wish.need.key) for wish in asked if wish.need is not None], np.int64)
+        milli = devices * np.where(self._shares[self._kind] == WHOLE, each, self._shares[self._kind] * MILLI // most)
         self._per_milli = [int(self._weight @ amounts) for amounts in (milli, self._cpus, self._memory_mib)]
+
+    @staticmethod
+    def _milli_of(pools: tuple[str, ...], rows: list[int]) -> Int64:
+        return np.array([device_milli(pools[row - FIRST_POOL]) for row in rows], np.int64)
 
     def contention(self) -> Int64:
         """int64[N]: expected demand for a device of each node beyond that for the average device, in thousandths of it. Each typical
@@ -144,7 +157,7 @@ class Fragments:
     def stranded(self, room: Int64, at: Int64) -> Int64:
         """int64[k]: thousandths of free devices for which CPUs or memory lack if each is to have as much as the mix needs for one."""
         free = (room[self._slots] * MILLI // np.maximum(self._total[self._slots][:, at], 1)).sum(axis=0)
-        free = free + room[self._plain].sum(axis=0) * MILLI
+        free = free + self._plain_milli @ room[self._plain]
         milli, cpus, memory_mib = self._per_milli
         served = free
         if cpus:
@@ -174,7 +187,7 @@ class Fragments:
         value = have * MILLI // np.maximum(total, 1)
         idle: Int64 = value.sum(axis=0)
         if self._plain:
-            idle = idle + room[self._plain].sum(axis=0) * MILLI
+            idle = idle + self._plain_milli @ room[self._plain]
         least = np.where(self._shares[:, None, None] == WHOLE, np.where(total > 0, total, NEVER_ENOUGH), self._shares[:, None, None])
         able = have >= least
         if not self._may.all():
@@ -182,9 +195,8 @@ class Fragments:
         count = able.sum(axis=1)
         worth = np.where(able, value, 0).sum(axis=1)
         if self._plain and self._pools:
-            plain = np.array([room[rows].sum(axis=0) if rows else np.zeros(len(at), np.int64) for rows in self._pools], np.int64)
-            count += plain
-            worth += plain * MILLI
+            count += np.array([room[rows].sum(axis=0) for rows in self._pools], np.int64)
+            worth += np.array([milli @ room[rows] for rows, milli in zip(self._pools, self._pools_milli, strict=True)], np.int64)
         return idle, worth[self._kind], count[self._kind] >= self._devices[:, None]
 
     def gradient(self, room: Int64, at: Int64, demand: Demand, rate: Callable[[Int64], Int64] | None = None) -> tuple[Int64, Int64]:

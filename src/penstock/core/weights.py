@@ -27,11 +27,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from penstock.core.fragmentation import MILLI, MIX_WEIGHT, Fragments, per_node
+from penstock.core.fragmentation import MILLI, MIX_WEIGHT, Fragments, device_milli, per_node
 from penstock.core.request import Request
 from penstock.core.resources import Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
-from penstock.core.slots import PARTS_OF, SLICES, sevenths, split_slot
+from penstock.core.slots import PARTS_OF, split_slot
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Int64, View
 
 NAMES = ("best_fit", "fragmentation", "remainders", "scarce_types", "stranding", "whole_nodes")
@@ -125,11 +125,6 @@ class Weighted(Preference):
             slots = list(self._slots)
             free = free + (room[slots] * MILLI // np.maximum(self._nodes.total[slots][:, at], 1)).sum(axis=0)
         return free
-
-
-def device_milli(pool: str) -> int:
-    """Thousandths of a whole device that one of this pool is: less than all for a slice (MIG)."""
-    return MILLI * sevenths(pool) // SLICES
 
 
 def _taken_milli(demand: Demand) -> int:
