@@ -244,11 +244,11 @@ STANDARD = {
     "pwd",
 }
 CLIENT = "spec.options wire.lite"
+SBATCH_LOADS = f"{CLIENT} cli.sbatch spec.options_submit spec.directives spec.export spec.request spec.request_values spec.submitter"
 ALLOWED = {
-    "sbatch --wrap=true": f"{CLIENT} cli.sbatch spec.options_submit spec.directives spec.export spec.request spec.submitter",
-    "sbatch --wrap=true --mem=1G -t5 --gres=gpu:1 -n4": f"{CLIENT} cli.sbatch spec.options_submit spec.directives spec.export spec.request "
-    "spec.submitter spec.errors spec.quantities spec.times spec.gres",
-    "sbatch --version": f"{CLIENT} cli.sbatch spec.options_submit spec.directives spec.export spec.request spec.submitter cli.manual",
+    "sbatch --wrap=true": SBATCH_LOADS,
+    "sbatch --wrap=true --mem=1G -t5 --gres=gpu:1 -n4": f"{SBATCH_LOADS} spec.errors spec.quantities spec.times spec.gres",
+    "sbatch --version": f"{SBATCH_LOADS} cli.manual",
     "scancel 12": f"{CLIENT} cli.scancel spec.options_control spec.errors spec.jobids spec.arrays",
     "scancel -u root": f"{CLIENT} cli.scancel spec.options_control",
 }

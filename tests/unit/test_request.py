@@ -12,7 +12,8 @@ from penstock.engine.request import BOUNDS, SubmitRequest, refusal
 from penstock.spec.errors import SlurmError
 from penstock.spec.options import InvalidOption, entries, merge, parse
 from penstock.spec.options_submit import OPTIONS
-from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MAIL_TYPES, NICE_MAX, STRING_MAX_BYTES, build
+from penstock.spec.request import build
+from penstock.spec.request_values import COUNT_MAX, ITEMS_MAX, MAIL_TYPES, NICE_MAX, STRING_MAX_BYTES
 from penstock.spec.submitter import RLIMIT_NAMES, describe_submitter
 
 NOW = 1_800_000_000

@@ -22,7 +22,8 @@ from penstock.spec import options
 from penstock.spec.export import pack
 from penstock.spec.options import InvalidOption, Options
 from penstock.spec.options_submit import OPTIONS
-from penstock.spec.request import build, fail
+from penstock.spec.request import build
+from penstock.spec.request_values import fail
 from penstock.spec.submitter import describe_submitter
 from penstock.wire import lite
 

@@ -14,7 +14,8 @@ import os
 
 from penstock.spec.options import FROM_COMMAND_LINE
 from penstock.spec.patterns import NODE_LETTERS, fill, letters_in
-from penstock.spec.request import build, fail, number
+from penstock.spec.request import build
+from penstock.spec.request_values import fail, number
 from penstock.spec.submitter import describe_submitter
 
 TYPE_CHECKING = False

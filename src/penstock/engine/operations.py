@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.engine.steps import KEY_MAX_BYTES
-from penstock.spec.request import COUNT_MAX, STRING_MAX_BYTES
+from penstock.spec.request_values import COUNT_MAX, STRING_MAX_BYTES
 
 IDS_MAX = 100_000
 """Job ids of one command."""

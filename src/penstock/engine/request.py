@@ -15,7 +15,7 @@ import msgspec
 from penstock.engine.texts import check_length
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError
-from penstock.spec.request import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, TIME_MAX_S
+from penstock.spec.request_values import COUNT_MAX, ITEMS_MAX, MEMORY_MAX_MIB, NICE_MAX, SIGNAL_LEAD_MAX_S, TIME_MAX_S
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):

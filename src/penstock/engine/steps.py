@@ -17,7 +17,7 @@ from penstock.engine.step_devices import Free, Wish, bounded, chosen, fits, wish
 from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError, SpecError
-from penstock.spec.request import COUNT_MAX, MEMORY_MAX_MIB, TIME_MAX_S
+from penstock.spec.request_values import COUNT_MAX, MEMORY_MAX_MIB, TIME_MAX_S
 
 MAX_TASKS_PER_STEP = 65_536
 KEY_MAX_BYTES = 256

@@ -23,7 +23,7 @@ from penstock.engine.topology import check_segment, level_asked, switch_wait_s
 from penstock.spec import arrays, hostlist
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
-from penstock.spec.request import COUNT_MAX
+from penstock.spec.request_values import COUNT_MAX
 
 PRIORITY_BASE = 4_294_901_760
 """Priority of job 0 without nice; each later job has one less, so that equal jobs run in submit order (Slurm's priority/basic

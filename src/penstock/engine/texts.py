@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError
-from penstock.spec.request import PATH_MAX_CHARACTERS, STRING_MAX_BYTES
+from penstock.spec.request_values import PATH_MAX_CHARACTERS, STRING_MAX_BYTES
 
 SHORT_MAX = 1_024
 """Names, comments, features, one word of an administrator."""

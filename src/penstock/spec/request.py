@@ -77,30 +77,30 @@ Assumes: `options.merge` merged the sources already. Only what was given is look
 
 from __future__ import annotations
 
-from penstock.spec.options import InvalidOption, Options, status_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-COUNT_MAX = 2**31 - 3
-"""Largest count of nodes, tasks, CPUs or devices (Slurm's INT_MAX less the two reserved values)."""
-MEMORY_MAX_MIB = 2**43
-"""8 EiB: a larger memory request is a mistake."""
-TIME_MAX_S = 60 * (2**31 - 3)
-"""Largest time limit, 4,085 years; more is written UNLIMITED."""
-NICE_MAX = 2147483645
-SIGNAL_LEAD_MAX_S = 65535
-STRING_MAX_BYTES = 1 << 20
-"""Longest text of a request: Slurm's limit of the submit line."""
-ITEMS_MAX = 65536
-"""Longest list of a request (arguments of a script)."""
-PATH_MAX_CHARACTERS = 4096
-MAIL_TYPES = ("BEGIN", "END", "FAIL", "REQUEUE", "INVALID_DEPEND", "STAGE_OUT")
-"""What --mail-type=ALL stands for."""
-MAIL_TYPES_BESIDE = ("TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS")
-NICE_DEFAULT = 100
-"""The niceness that --nice adds when it stands alone."""
+from penstock.spec.options import Options
+from penstock.spec.request_values import (
+    TIME_MAX_S,
+    array,
+    check_login_timeout,
+    dependency,
+    fail,
+    file_pattern,
+    gres_items,
+    level,
+    mail_types,
+    malformed,
+    memory_mib,
+    moment_s,
+    niceness,
+    node_counts,
+    node_list,
+    number,
+    open_mode,
+    read_node_file,
+    requeue,
+    time_limit_s,
+    yes_or_no,
+)
 
 COPIED = ("partition", "account", "qos", "wckey", "reservation", "comment", "constraint", "prefer", "licenses", "mail_user")
 COUNTED = ("ntasks", "cpus_per_task", "ntasks_per_node", "ntasks_per_gpu", "mincpus", "cpus_per_gpu")
@@ -131,17 +131,17 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     if "segment" in values:
         request["segment"] = number(values["segment"], "--segment", program)
     if "topology" in values:
-        request["topology"] = _level(options.text("topology"), program)
+        request["topology"] = level(options.text("topology"), program)
     if "nodes" in values:
-        request["nodes_min"], request["nodes_max"] = _nodes(options.text("nodes"), program)
+        request["nodes_min"], request["nodes_max"] = node_counts(options.text("nodes"), program)
     for key, target in (("mem", "mem_per_node_mib"), ("mem_per_cpu", "mem_per_cpu_mib"), ("mem_per_gpu", "mem_per_gpu_mib")):
         if key in values:
-            request[target] = _memory(options.text(key), key, program)
+            request[target] = memory_mib(options.text(key), key, program)
     if request.get("mem_per_gpu_mib") == 0:  # asks for nothing
         del request["mem_per_gpu_mib"]
     for key, target in GRES:
         if key in values:
-            request[target] = _gres(options.text(key), key, program)
+            request[target] = gres_items(options.text(key), key, program)
     if request.get("gpus_per_task") and "ntasks" not in request and not request.get("gpus"):
         text = "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is not allowed."
         raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
@@ -154,46 +154,46 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
             request[key] = True
     for key, target in NODE_LISTS:
         if key in values:
-            request[target] = _node_list(options.text(key), program)
+            request[target] = node_list(options.text(key), program)
     if "nodefile" in values and "nodelist" not in values:
-        request["nodelist"] = _node_list(_read_node_file(options.text("nodefile"), program), program)
+        request["nodelist"] = node_list(read_node_file(options.text("nodefile"), program), program)
     for key, target in (("time", "time_limit_s"), ("time_min", "time_min_s")):
         if key in values:
-            request[target] = _time_limit(options.text(key), key, program)
+            request[target] = time_limit_s(options.text(key), key, program)
     if _longer(request.get("time_min_s"), request.get("time_limit_s")):
         text = "Batch job submission failed: Invalid time-min specification (exceeds job's time or other limits)"
         raise fail(program, [text], 1)
     for key, target in (("begin", "begin_s"), ("deadline", "deadline_s")):
         if key in values:
-            request[target] = _moment(options.text(key), key, now_s, program)
+            request[target] = moment_s(options.text(key), key, now_s, program)
     if _before(request.get("deadline_s"), request.get("begin_s")):
         raise fail(program, ["Incompatible begin and deadline time specification"], 1)
     if "hold" in values:
         request["hold"] = True
     if "nice" in values:
-        request["nice"] = _nice(values["nice"], program)
+        request["nice"] = niceness(values["nice"], program)
     if "requeue" in values:
-        request["requeue"] = _requeue(values["requeue"], program)
+        request["requeue"] = requeue(values["requeue"], program)
     if "signal" in values:
         _signal(options.text("signal"), request, program)
     if values.get("dependency"):
-        request["dependency"] = _dependency(options.text("dependency"), program)
+        request["dependency"] = dependency(options.text("dependency"), program)
     if "kill_on_invalid_dep" in values:
-        request["kill_on_invalid_dep"] = _yes_or_no(options.text("kill_on_invalid_dep"), "kill-on-invalid-dep", program)
+        request["kill_on_invalid_dep"] = yes_or_no(options.text("kill_on_invalid_dep"), "kill-on-invalid-dep", program)
     if "array" in values:
-        request["array"] = _array(options.text("array"), program)
+        request["array"] = array(options.text("array"), program)
     if "immediate" in values:
         seconds = values["immediate"]
         request["immediate_s"] = 1 if seconds is None else number(seconds, "--immediate", program, 0, TIME_MAX_S)
     for key, target in FILES:
         if key in values:
-            request[target] = _file(options.text(key), key, program)
+            request[target] = file_pattern(options.text(key), key, program)
     if "open_mode" in values:
-        request["open_mode"] = _open_mode(options.text("open_mode"), program)
+        request["open_mode"] = open_mode(options.text("open_mode"), program)
     if "mail_type" in values:
-        request["mail_type"] = _mail_types(options.text("mail_type"), program)
+        request["mail_type"] = mail_types(options.text("mail_type"), program)
     if "get_user_env" in values:
-        _login_timeout(options.text("get_user_env"), program)
+        check_login_timeout(options.text("get_user_env"), program)
         request["get_user_env"] = True
     return request
 
@@ -204,55 +204,6 @@ def _alone(key: str, value: str | None) -> Options:
     if key == "gpus_per_task":  # which alone is malformed
         options.values["ntasks"] = "1"
     return options
-
-
-def number(text: str | None, option: str, program: str, low: int = 1, high: int = COUNT_MAX) -> int:
-    """A whole number within bounds; Slurm's complaint and exit status 1 otherwise."""
-    stripped = (text or "").strip()
-    digits = stripped[1:] if stripped[:1] == "+" else stripped
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and low <= int(digits) <= high):
-        raise fail(program, [f'Invalid numeric value "{(text or "")[:64]}" for {option}.'], 1)
-    return int(digits)
-
-
-def fail(program: str, texts: Sequence[str], status: int) -> InvalidOption:
-    return InvalidOption([f"{program}: error: {text}" for text in texts], status)
-
-
-def _malformed(option: str, program: str, detail: object = "") -> InvalidOption:
-    text = f"Invalid --{option.replace('_', '-')} specification"
-    return fail(program, [str(detail), text] if detail else [text], status_of(program))
-
-
-def _nodes(text: str, program: str) -> tuple[int, int]:
-    from penstock.spec.quantities import parse_node_count
-
-    low, dash, high = text.partition("-")
-    if dash and low.isdecimal() and high.isdecimal() and 0 < int(high[:20]) < int(low[:20]):
-        raise fail(program, [f"Maximum node count {high} is less than minimum node count {low}"], status_of(program))
-    try:
-        return parse_node_count(text)
-    except ValueError:
-        raise fail(program, [f'"{text[:64]}" is not a valid node count'], status_of(program)) from None
-
-
-def _memory(text: str, option: str, program: str) -> int:
-    from penstock.spec.quantities import parse_memory
-
-    try:
-        return parse_memory(text, f"--{option.replace('_', '-')}")
-    except ValueError as error:
-        raise _malformed(option, program, error) from None
-
-
-def _gres(text: str, option: str, program: str) -> list[str]:
-    from penstock.spec.gres import parse_gpus, parse_gres
-
-    name = f"--{option.replace('_', '-')}"
-    try:
-        return [str(item) for item in (parse_gres(text, name) if option == "gres" else parse_gpus(text, name))]
-    except ValueError as error:
-        raise fail(program, [str(error), "Invalid generic resource (gres) specification"], 1) from None
 
 
 def _tasks_by_gpus(request: dict[str, object], program: str) -> None:
@@ -283,44 +234,8 @@ def _exclusive(value: str | None, request: dict[str, object], program: str) -> N
     if value in ("user", "mcs", "topo"):
         raise fail(program, [f"option --exclusive={value} is not supported by this version of Penstock (only whole nodes)"], 1)
     if value not in (None, "", "yes", "exclusive", "node", "allocation"):
-        raise _malformed("exclusive", program)
+        raise malformed("exclusive", program)
     request["exclusive"] = True
-
-
-def _node_list(text: str, program: str) -> str:
-    """A hostlist, or the text of the file it names when it holds a slash."""
-    from penstock.spec.hostlist import count
-
-    if "/" in text and "[" not in text:
-        text = _read_node_file(text, program)
-    try:
-        count(text)
-    except ValueError as error:
-        raise fail(program, [str(error), "Batch job submission failed: Invalid node name specified"], 1) from None
-    return text
-
-
-def _read_node_file(path: str, program: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(STRING_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise fail(program, [f"Unable to read the node file {path}: {error}", "Invalid node name specified"], 1) from None
-    if len(text) > STRING_MAX_BYTES:
-        raise fail(program, [f"The node file {path} is longer than {STRING_MAX_BYTES} bytes", "Invalid node name specified"], 1)
-    return ",".join(text.replace(",", " ").split())
-
-
-def _time_limit(text: str, option: str, program: str) -> int:
-    from penstock.spec.times import parse_time_limit
-
-    try:
-        limit_s = parse_time_limit(text, f"--{option.replace('_', '-')}")
-    except ValueError as error:
-        raise _malformed(option, program, error) from None
-    if limit_s is not None and limit_s > TIME_MAX_S:
-        raise _malformed(option, program, f"{text[:64]} is longer than {TIME_MAX_S // 60} minutes, write UNLIMITED")
-    return limit_s or 0
 
 
 def _longer(minimum_s: object, limit_s: object) -> bool:
@@ -330,15 +245,6 @@ def _longer(minimum_s: object, limit_s: object) -> bool:
 
 def _before(deadline_s: object, begin_s: object) -> bool:
     return isinstance(deadline_s, int) and isinstance(begin_s, int) and deadline_s < begin_s
-
-
-def _moment(text: str, option: str, now_s: int, program: str) -> int:
-    from penstock.spec.times import parse_time
-
-    try:
-        return parse_time(text, now_s)
-    except ValueError as error:
-        raise _malformed(option, program, error) from None
 
 
 def _switches(text: str, request: dict[str, object], program: str) -> None:
@@ -351,40 +257,8 @@ def _switches(text: str, request: dict[str, object], program: str) -> None:
         try:
             seconds = parse_duration(wait, "--switches")
         except ValueError as error:
-            raise _malformed("switches", program, error) from None
+            raise malformed("switches", program, error) from None
         request["switch_wait_s"] = TIME_MAX_S if seconds is None else min(seconds, TIME_MAX_S)
-
-
-def _level(text: str, program: str) -> str:
-    from penstock.spec.levels import parse_level
-
-    try:
-        parse_level(text)
-    except ValueError as error:
-        raise _malformed("topology", program, error) from None
-    return text
-
-
-def _nice(text: str | None, program: str) -> int:
-    if text is None:
-        return NICE_DEFAULT
-    stripped = text.strip()
-    digits = stripped[1:] if stripped[:1] in ("-", "+") else stripped
-    if not (digits.isascii() and digits.isdigit()):
-        raise fail(program, [f'Invalid numeric value "{text[:64]}" for --nice.'], 1)
-    if len(digits) > 12 or int(digits) > NICE_MAX:
-        raise fail(program, [f"Invalid --nice value, out of range (+/- {NICE_MAX})"], status_of(program))
-    return int(stripped)
-
-
-def _requeue(value: str | None, program: str) -> bool:
-    if value == "expedite":
-        raise fail(program, ["option --requeue=expedite is not supported by this version of Penstock (use --requeue)"], 1)
-    if value == "no":
-        return False
-    if value in (None, "", "yes", "1"):
-        return True
-    raise _malformed("requeue", program)
 
 
 def _signal(text: str, request: dict[str, object], program: str) -> None:
@@ -393,71 +267,10 @@ def _signal(text: str, request: dict[str, object], program: str) -> None:
     try:
         wanted = parse_signal_option(text)
     except ValueError as error:
-        raise _malformed("signal", program, error) from None
+        raise malformed("signal", program, error) from None
     request["signal_number"] = wanted.number
     request["signal_lead_s"] = wanted.lead_s
     if wanted.batch_only:
         request["signal_batch"] = True
     if wanted.for_reservation:
         request["signal_reservation"] = True
-
-
-def _dependency(text: str, program: str) -> str:
-    from penstock.spec.dependency import parse
-
-    try:
-        parse(text)
-    except ValueError as error:
-        raise fail(program, [str(error), "Batch job submission failed: Job dependency problem"], 1) from None
-    return text
-
-
-def _array(text: str, program: str) -> str:
-    from penstock.spec.arrays import parse_array
-
-    try:
-        parse_array(text)
-    except ValueError as error:
-        raise fail(program, [str(error), "Batch job submission failed: Invalid job array specification"], 1) from None
-    return text
-
-
-def _yes_or_no(text: str, option: str, program: str) -> bool:
-    if text.lower() in ("yes", "no"):
-        return text.lower() == "yes"
-    raise _malformed(option, program, f"--{option}={text[:64]}: yes or no is allowed")
-
-
-def _file(text: str, option: str, program: str) -> str:
-    if len(text) > PATH_MAX_CHARACTERS or "\n" in text:
-        raise _malformed(option, program, f"--{option} is a path of at most {PATH_MAX_CHARACTERS} characters in one line")
-    return "/dev/null" if text.lower() == "none" else text
-
-
-def _open_mode(text: str, program: str) -> str:
-    for mode in ("append", "truncate"):
-        if text and mode.startswith(text.lower()):
-            return mode
-    raise _malformed("open-mode", program, f"--open-mode={text[:64]}: append or truncate is allowed")
-
-
-def _mail_types(text: str, program: str) -> list[str]:
-    types: list[str] = []
-    for word in text.upper().split(","):
-        if word == "NONE":
-            types = []
-        elif word == "ALL":
-            types.extend(name for name in MAIL_TYPES if name not in types)
-        elif word in MAIL_TYPES or word in MAIL_TYPES_BESIDE:
-            if word not in types:
-                types.append(word)
-        else:
-            allowed = " ".join(("NONE", "ALL", *MAIL_TYPES, *MAIL_TYPES_BESIDE))
-            raise _malformed("mail-type", program, f"--mail-type: {word[:64]!r} is unknown, allowed are {allowed}")
-    return types
-
-
-def _login_timeout(text: str, program: str) -> None:
-    """`--get-user-env[=SECONDS][S|L]`: checked; the bound on reading the login environment is the agent's."""
-    if text and not (text.rstrip("SL").isdigit() or text in ("S", "L", "yes")):
-        raise _malformed("get-user-env", program)

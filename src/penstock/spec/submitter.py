@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from penstock.spec.request import STRING_MAX_BYTES, fail
+from penstock.spec.request_values import STRING_MAX_BYTES, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
