@@ -75,3 +75,11 @@ def test_nothing_is_computed_again_while_nothing_changes(monkeypatch):
     first = starts(cluster, reading, start=True)
     monkeypatch.setattr(outlook, "cycle", None)
     assert starts(cluster, reading, start=True) == first
+
+
+def test_a_job_without_a_time_limit_counts_as_a_year():
+    cluster = EngineCluster(n0=4)
+    for _ in range(2):
+        cluster.submit(ntasks=4)
+    cluster.plan()
+    assert starts(cluster, Reading(cluster.reactor, cluster.store), start=True) == {"2": (365 * 24, "n0")}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from penstock.agent.inventory import simulated_gpus
 from penstock.agent.shepherd import environment
-from penstock.cluster.up import Request, describe
+from penstock.cluster.up import Request, _gpu_words, describe
 from penstock.config.cluster import GresConfig, NodeConfig
 from penstock.config.folder import ClusterFolder, FolderError
 from penstock.config.gresconf import gpus_of, missing_gpus
@@ -70,6 +70,8 @@ def test_a_cluster_without_a_file_may_have_slices_too():
     words = Request(gpus="a100:1,1g.10gb:7", cpus=4, memory="1G")
     assert describe(ClusterFolder("/nowhere"), words).nodes[0].gpus == "a100:1,1g.10gb:7"
     assert describe(ClusterFolder("/nowhere"), Request(gpus="2,shard:4", cpus=4, memory="1G")).nodes[0].gpus == "sim:2,shard:4"
+    assert _gpu_words("a100:1,1g.10gb:7") == "8 simulated GPUs (1 a100, 7 1g.10gb)"
+    assert _gpu_words("h100:8,shard:32") == "8 simulated GPUs (h100, 32 shards)"
     for text in ("0", "a100:0,1g.10gb:0", "a100:2,1g.10gb:1,shard:4"):
         with pytest.raises((FolderError, SpecError), match="--gpus"):
             describe(ClusterFolder("/nowhere"), Request(gpus=text, cpus=4, memory="1G"))

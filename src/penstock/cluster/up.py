@@ -28,6 +28,7 @@ from penstock.spec.quantities import parse_count, parse_memory
 from penstock.wire import lite
 
 READY_TIMEOUT_S = 30.0
+SHARD = "shard"
 POLL_S = 0.02
 
 
@@ -194,12 +195,19 @@ def _last_words(folder: ClusterFolder, role: str) -> str:
     return f"see {folder.log}"
 
 
+def _gpu_words(text: str) -> str:
+    """`8 simulated GPUs (h100, 32 shards)` of `h100:8,shard:32`; of several types `3 simulated GPUs (1 a100, 2 1g.10gb)`."""
+    kinds = [item.partition(":")[::2] for item in text.split(",")]
+    gpus = [(kind, int(number)) for kind, number in kinds if kind != SHARD]
+    types = [kind for kind, _ in gpus] if len(gpus) == 1 else [f"{number} {kind}" for kind, number in gpus]
+    shards = [f"{number} shards" for kind, number in kinds if kind == SHARD]
+    return f"{sum(number for _, number in gpus)} simulated GPUs ({', '.join(types + shards)})"
+
+
 def _say(folder: ClusterFolder, cluster: ClusterFile) -> None:
     first = cluster.nodes[0]
     many = f"{len(cluster.nodes)} nodes, each with " if len(cluster.nodes) > 1 else f"{first.name}: "
-    kind, _, number = first.gpus.partition(",")[0].partition(":")
-    shards = first.gpus.partition(",shard:")[2]
-    gpus = f", {number} simulated GPUs ({kind}{f', {shards} shards' if shards else ''})" if first.gpus else ""
+    gpus = f", {_gpu_words(first.gpus)}" if first.gpus else ""
     print(f"penstock is up in {folder.path}")
     print(f"  {many}{first.cpus} CPUs, {first.memory_mib} MiB{gpus}")
     if os.getuid() != 0:

@@ -20,7 +20,7 @@ from penstock.engine.apply import Changes
 from penstock.engine.cpus import mask_of
 from penstock.engine.deadlines import Deadlines
 from penstock.engine.same_name import SameName
-from penstock.engine.state import COMPLETED, PENDING, RUNNING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State, share_parts
+from penstock.engine.state import COMPLETED, PENDING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State, share_parts
 from penstock.engine.topology import topology_of, topology_records, waiting_since_ms, wished, wishes_end_ms
 from penstock.spec import hostlist
 from penstock.spec.arrays import count
@@ -33,8 +33,6 @@ SPECS_MAX = 4_096
 """Specs that are remembered for sharing."""
 PARTS_MAX = 16_384
 """Parts of specs that are."""
-FOREVER_S = 1 << 40
-"""The end of a job without a time limit, in the planner's seconds: far beyond any window."""
 
 
 NODE_PREFIX_BYTES = 256
@@ -344,7 +342,7 @@ class Indexes:
         held = self._held_by.get(job.id)
         entry = None
         if held:
-            end_s = -(-job.end_limit_ms // 1000) if job.end_limit_ms and job.state in (RUNNING, SUSPENDED) else FOREVER_S
+            end_s = -(-(job.end_limit_ms or job.start_ms + UNLIMITED_S * 1000) // 1000)
             if job.state > SUSPENDED:
                 end_s = -(-job.end_ms // 1000) + self.state.config.kill_wait_s
             entry = (end_s, tuple([self.share(alloc) for alloc in held]), job.licenses)

@@ -159,22 +159,25 @@ def pending_memory_mib(request: Request) -> int:
     return request.memory_per_node_mib * pending_nodes(request)
 
 
-def requested_gpus(request: Request, name: str = "gpu") -> int:
+def requested_gres(request: Request) -> dict[str, int]:
+    """Over all nodes, by name and type: `{"gpu:a100": 8}`."""
     nodes = pending_nodes(request)
     tasks = request.ntasks or nodes * max(request.ntasks_per_node, 1)
-    total = 0
+    total: dict[str, int] = {}
     for counts, times in ((request.gres_per_node, nodes), (request.gres_per_task, tasks), (request.gres_total, 1)):
-        total += sum([count * times for key, count in counts if key == name or key.startswith(f"{name}:")])
+        for key, count in counts:
+            total[key] = total.get(key, 0) + count * times
     return total
 
 
 def requested_tres(request: Request) -> dict[str, int]:
     cpus = pending_cpus(request)
     counts = {"cpu": cpus, "mem": pending_memory_mib(request), "node": pending_nodes(request), "billing": cpus}
+    asked = requested_gres(request)
     for name in ("gpu", "shard"):
-        asked = requested_gpus(request, name)
-        if asked:
-            counts[f"gres/{name}"] = asked
+        number = sum([count for key, count in asked.items() if key.partition(":")[0] == name])
+        if number:
+            counts[f"gres/{name}"] = number
     if not counts["mem"]:
         del counts["mem"]
     return counts

@@ -100,9 +100,7 @@ def _asks(job: Job) -> str:
     memory_mib = facts.pending_memory_mib(request)
     if memory_mib:
         words.append(f"{format_memory(memory_mib)} of memory")
-    gpus = {name: number for name, number in facts.requested_tres(request).items() if name.startswith("gres/")}
-    if gpus:
-        words += [f"{number} {name.removeprefix('gres/')}" for name, number in gpus.items()]
+    words += [f"{number} {key}" for key, number in facts.requested_gres(request).items()]
     words.append(format_duration(job.spec.time_limit_s) if job.spec.time_limit_s else "no time limit")
     return ", ".join(words)
 
