@@ -2,10 +2,10 @@
 
     python benchmarks/long_log.py [--jobs 10000,100000,1000000] [--policy easy] [--seed 1]
 
-The log is made here, from the seed: a Poisson process whose rate follows the hour of the day, run times that are log-normal, sizes of 1 to
-64 GPUs, users of whom few submit most; it offers LOAD of the cluster's GPU-seconds. Each number of jobs is a process of its own that reads
-the same file; its peak resident memory and CPU time are what the kernel counted. Exit code 1 where a job of the longest log costs more
-than BAR_BYTES beyond what the shortest log needed.
+The log is made here, from the seed: users of whom few submit most come at times of a Poisson process whose rate follows the hour of the
+day, each with a burst of jobs of one size (1 to 64 GPUs) and run times near each other, log-normal over all; the whole offers LOAD of the
+cluster's GPU-seconds. Each number of jobs is a process of its own that reads the same file; its peak resident memory and CPU time are
+what the kernel counted. Exit code 1 where a job of the longest log costs more than BAR_BYTES beyond what the shortest log needed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ DAY_S = 86_400
 TIDE = 0.6
 """How much more than the mean is submitted at the day's peak, and less at its ebb."""
 USERS = 2_000
+BURST = 5
+"""Jobs that come at once, on average (geometric)."""
+NEAR = 0.2
+"""How far run times of a burst are from each other, as a part."""
+SAMPLE = 100_000
+"""Run times of which the mean is taken."""
 BAR_BYTES = 256
 HEAD = "job_id,user,tenant,submit_time,num_chips,num_nodes,duration_s,final_status\n"
 
@@ -43,16 +49,21 @@ def jobs(seed: int) -> Iterator[str]:
     of_sizes = list(accumulate(SHARES))
     mean_size = sum(size * share for size, share in zip(SIZES, SHARES, strict=True)) / sum(SHARES)
     sample = Random(seed)
-    mean_s = sum(_run_s(sample) for _ in range(100_000)) / 100_000
-    gap_s = mean_size * mean_s / (LOAD * GPUS)
+    mean_s = sum(_run_s(sample) for _ in range(SAMPLE)) / SAMPLE
+    gap_s = BURST * mean_size * mean_s / (LOAD * GPUS)
     at_s, number = 0.0, 0
     while True:
         tide = 1 + TIDE * math.sin(2 * math.pi * at_s / DAY_S)
         at_s += random.expovariate(tide / gap_s)
         size = random.choices(SIZES, cum_weights=of_sizes)[0]
         user = random.choices(range(USERS), cum_weights=of_users)[0]
-        yield f"{number},u{user},t,{int(at_s) * 1_000_000},{size},{-(-size // 8)},{_run_s(random)},Pass\n"
-        number += 1
+        run_s = _run_s(random)
+        more = True
+        while more:
+            near_s = min(LONGEST_S, 1 + int(run_s * random.uniform(1 - NEAR, 1 + NEAR)))
+            yield f"{number},u{user},t,{int(at_s) * 1_000_000},{size},{-(-size // 8)},{near_s},Pass\n"
+            number += 1
+            more = random.random() >= 1 / BURST
 
 
 def _run_s(random: Random) -> int:
