@@ -1,8 +1,8 @@
 """What a published figure rests on: each assumption that a table leaves open, changed alone.
 
-    python benchmarks/assumptions.py curie venus
+    python benchmarks/assumptions.py kth curie venus
 
-Both tables are made by a simulator of its own: first come first served and EASY on identical processors, strict first come first served
+The tables are made by a simulator of its own: first come first served and EASY on identical processors, strict first come first served
 on nodes with GPUs. It shares nothing with the planner but the reader of the Venus log, so it also checks the planner: under the planner's
 own rules it must give the planner's figure (the exit code is 1 where it does not). Deterministic; draws are seeded 1 to DRAWS.
 """
@@ -17,6 +17,7 @@ import statistics
 import sys
 from bisect import insort
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -32,8 +33,7 @@ DRAWS = 20
 TAU_S = 10
 FOREVER_S = 1 << 60
 
-CURIE = "pwa/CEA-curie-sample.swf.gz"
-CURIE_TABLE = {"EASY": 4.95, "EASY, clairvoyant": 3.12, "SJBF": 3.83, "SJBF, clairvoyant": 1.58}
+EASY_COLUMNS = ("EASY", "EASY, clairvoyant", "SJBF", "SJBF, clairvoyant")
 VENUS = "helios/venus_gpu_jobs_48hclamp.csv.gz"
 VENUS_WINDOW_S = (14_414_455, 16_660_742)
 VENUS_FIFO_S = 19_830
@@ -185,20 +185,40 @@ WORST_FIT = Rule(lambda free, there, node: (-free, node))
 POOL = Rule(None)
 
 
-def curie() -> int:
-    print("\nCEA-Curie, 29,998 jobs: mean bounded slowdown (difference from the table that is compared with)\n")
-    print("| processors | size of a job | at the shadow time | " + " | ".join(CURIE_TABLE) + " |\n|" + " --- |" * (3 + len(CURIE_TABLE)))
-    with gzip.open(TRACES / CURIE, "rt") as file:
+class EasyTable(NamedTuple):
+    """``compared`` in the order of EASY_COLUMNS; ``sizes`` are columns of SWF."""
+
+    title: str
+    log: str
+    compared: tuple[float, float, float, float]
+    processors: dict[int, str]
+    sizes: dict[int, str]
+
+
+KTH = EasyTable("KTH-SP2", "pwa/KTH-SP2-filtered-sc15.swf.gz", (92.77, 71.83, 71.12, 49.91), {100: "as the header says"}, {7: "asked for"})
+CURIE = EasyTable(
+    "CEA-Curie",
+    "pwa/CEA-curie-sample.swf.gz",
+    (4.95, 3.12, 3.83, 1.58),
+    {93_312: "as the header says", 80_640: "the thin nodes", 77_248: "the largest job"},
+    {7: "asked for", 4: "allocated"},
+)
+
+
+def backfilled(table: EasyTable) -> int:
+    with gzip.open(TRACES / table.log, "rt") as file:
         rows = [[int(field) for field in line.split()] for line in file if not line.startswith(";")]
-    for processors, why in ((93_312, "as the log's header says"), (80_640, "assumed before"), (77_248, "the largest job")):
-        for column, size in ((7, "asked for"), (4, "allocated")):
+    print(f"\n{table.title}, {len(rows):,} jobs: mean bounded slowdown (difference from the table that is compared with)\n")
+    print(f"| processors | size of a job | at the shadow time | {' | '.join(EASY_COLUMNS)} |\n|" + " --- |" * (3 + len(EASY_COLUMNS)))
+    for processors, why in table.processors.items():
+        for column, size in table.sizes.items():
             for all_that_end, counted in ((True, "all that end"), (False, "as many as needed")):
                 cells = []
-                for name, table in CURIE_TABLE.items():
+                for name, compared in zip(EASY_COLUMNS, table.compared, strict=True):
                     oracle = "clairvoyant" in name
                     jobs = [Job(row[1], row[3], max(1, row[3]) if oracle else row[8], row[column]) for row in rows]
                     value = easy(jobs, processors, "SJBF" in name, all_that_end)
-                    cells.append(f"{value:.2f} ({100 * (value / table - 1):+.1f} %)")
+                    cells.append(f"{value:.2f} ({100 * (value / compared - 1):+.1f} %)")
                 print(f"| {processors:,}, {why} | {size} | {counted} | {' | '.join(cells)} |", flush=True)
     return 0
 
@@ -258,9 +278,9 @@ def _light(jobs: Sequence[Job], random: Random) -> list[int]:
 
 
 def main(argv: list[str]) -> int:
-    tables = {"curie": curie, "venus": venus}
+    tables: dict[str, Callable[[], int]] = {"kth": partial(backfilled, KTH), "curie": partial(backfilled, CURIE), "venus": venus}
     parser = argparse.ArgumentParser(description="what published figures rest on: each assumption changed alone")
-    parser.add_argument("tables", nargs="*", default=[*tables], choices=[*tables], metavar="TABLE", help="curie, venus (default both)")
+    parser.add_argument("tables", nargs="*", default=[*tables], choices=[*tables], metavar="TABLE", help="kth, curie, venus (default all)")
     return max(tables[name]() for name in parser.parse_args(argv).tables)
 
 

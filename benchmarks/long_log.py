@@ -3,7 +3,7 @@
     python benchmarks/long_log.py [--jobs 10000,100000,1000000] [--policy easy] [--seed 1]
 
 The log is made here, from the seed: users of whom few submit most come at times of a Poisson process whose rate follows the hour of the
-day, each with a burst of jobs of one size (1 to 64 GPUs) and run times near each other, log-normal over all; the whole offers LOAD of the
+day, each with a burst of jobs that are alike, as an array's elements (1 to 64 GPUs, log-normal run times); the whole offers LOAD of the
 cluster's GPU-seconds. Each number of jobs is a process of its own that reads the same file; its peak resident memory and CPU time are
 what the kernel counted. Exit code 1 where a job of the longest log costs more than BAR_BYTES beyond what the shortest log needed.
 """
@@ -32,10 +32,8 @@ DAY_S = 86_400
 TIDE = 0.6
 """How much more than the mean is submitted at the day's peak, and less at its ebb."""
 USERS = 2_000
-BURST = 5
+BURST = 100
 """Jobs that come at once, on average (geometric)."""
-NEAR = 0.2
-"""How far run times of a burst are from each other, as a part."""
 SAMPLE = 100_000
 """Run times of which the mean is taken."""
 BAR_BYTES = 256
@@ -58,12 +56,11 @@ def jobs(seed: int) -> Iterator[str]:
         size = random.choices(SIZES, cum_weights=of_sizes)[0]
         user = random.choices(range(USERS), cum_weights=of_users)[0]
         run_s = _run_s(random)
-        more = True
-        while more:
-            near_s = min(LONGEST_S, 1 + int(run_s * random.uniform(1 - NEAR, 1 + NEAR)))
-            yield f"{number},u{user},t,{int(at_s) * 1_000_000},{size},{-(-size // 8)},{near_s},Pass\n"
+        while True:
+            yield f"{number},u{user},t,{int(at_s) * 1_000_000},{size},{-(-size // 8)},{run_s},Pass\n"
             number += 1
-            more = random.random() >= 1 / BURST
+            if random.random() < 1 / BURST:
+                break
 
 
 def _run_s(random: Random) -> int:
