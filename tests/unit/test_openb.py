@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from penstock.core.cycle import Budget, plan_now
-from penstock.core.plan import Plan
+from penstock.core.plan import Plan, Start
 from penstock.core.records import PendingRecord
 from penstock.sim import openb
 from penstock.sim.openb_policies import published
 
 CUT = Path(__file__).parent / "openb"
+TRACES = Path(os.environ.get("PENSTOCK_TRACES") or Path(__file__).resolve().parents[3] / "shared/traces") / "openb"
 SEED = 3
 POLICIES = ("01-Random", "02-DotProd", "03-GpuClustering", "04-GpuPacking", "05-BestFit", "06-FGD")
 
@@ -122,3 +126,21 @@ def test_the_curve_is_the_mean_where_the_demand_rounds_to_the_percentage():
     assert curve[99:102].tolist() == [80.0, 90.1, 100.0]
     assert np.isnan(curve[97]) and np.isnan(curve[105])
     assert curve[102:105].tolist() == [100.5, 101.0, 101.0]
+
+
+def test_what_was_placed_leaves_at_least_what_its_parts_cannot_fill():
+    """600 + 300 fills a device but for 100; the other 300 takes a third of one."""
+    pods = (openb.Pod(1, 0, 1, 600, ""), openb.Pod(1, 0, 1, 300, ""), openb.Pod(1, 0, 1, 300, ""), openb.Pod(1, 0, 1, 1000, ""))
+    starts = tuple(Start(number, openb.PARTITION, ()) for number in range(len(pods)))
+    outcome = openb.Outcome(4000, np.array([2200]), np.array([2200]), 0, Plan(0, 0, starts))
+    assert outcome.ceiling(openb.Draw(pods, ())) == pytest.approx(100 * (1 - (4 / 3 - 1.2) / 4), abs=0.01)
+
+
+@pytest.mark.skipif(not TRACES.exists(), reason=f"no {TRACES}: the published trace is not here")
+def test_the_whole_published_curve_comes_out():
+    trace = openb.read(TRACES / "openb_node_list_gpu_node.csv", TRACES / "openb_pod_list_default.csv.gz")
+    sought = ("openb_pod_list_default", "05-BestFit", "42")
+    with gzip.open(TRACES / "expected_results" / "analysis_allo_discrete.csv.gz", "rt") as file:
+        row = next(row for row in csv.DictReader(file) if (row["workload"], row["sc_policy"], row["seed"]) == sought)
+    outcome = openb.run(trace, trace.draw(1.3, 42), published(trace, 42)["05-BestFit"])
+    assert outcome.curve().tolist() == [float(row[str(percent)]) for percent in range(openb.PERCENTS)]
