@@ -8,19 +8,20 @@ and the order of running rows, on which nothing depends).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.core.holdings import Holdings, Layout
+from penstock.core.holdings import Holdings, Layout, counted_from
 from penstock.core.licenses import LicenseHoldings
 from penstock.core.plan import Reason, Share
 from penstock.core.records import NodeRecord, PartitionRecord, PendingRecord, TopologyRecord
 from penstock.core.request import GresCounts
 from penstock.core.topology import make_topology
-from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes, Partition, Topology, View
+from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Licenses, Nodes, Partition, Topology, View
 from penstock.core.waiting import Waiting
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -108,6 +109,10 @@ class Columns:
         """What was told of the job last; None: it is not pending."""
         return self._waiting.record(job_id)
 
+    def waits(self, job_id: int) -> bool:
+        """Whether the job is in the planner's queue."""
+        return self._waiting.knows(job_id)
+
     def pending_records(self) -> list[PendingRecord]:
         """All of them, in no particular order."""
         return self._waiting.records()
@@ -124,7 +129,8 @@ class Columns:
         self._licenses.set_total(counts)
 
     def start_running(self, job_id: int, end_s: int, shares: tuple[Share, ...], licenses: GresCounts = ()) -> None:
-        """A job (or a started array element, under its own id) holds these shares and licences, by its time limit until ``end_s``."""
+        """A job (or a started array element, under its own id) holds these shares and licences, by its time limit until ``end_s``;
+        below 0 it stands still with so many seconds left."""
         if job_id in self._holdings.jobs:
             raise ValueError(f"job {job_id} already holds shares")
         unknown = [share.node for share in shares if share.node not in self._nodes]
@@ -203,12 +209,17 @@ class Columns:
             now_s=now_s,
             nodes=nodes,
             partitions=self._partition_table(),
-            running=self._holdings.running(),
+            running=counted_from(self._holdings.running(), now_s),
             pending=self._waiting.pending(),
             shapes=self._waiting.shapes(),
             weights=self.weights,
-            licenses=self._licenses.view(),
+            licenses=self._licenses_at(now_s),
         )
+
+    def _licenses_at(self, now_s: int) -> Licenses:
+        licenses = self._licenses.view()
+        running = counted_from(licenses.running, now_s)
+        return licenses if running is licenses.running else replace(licenses, running=running)
 
     # Places
 

@@ -7,6 +7,7 @@ the shares, which are kept as they were told.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -113,3 +114,13 @@ class Holdings:
             self._alive = np.concatenate((self._alive, np.zeros_like(self._alive)))
             self._unused = list(range(2 * size - 1, size - 1, -1))
         return self._unused.pop()
+
+
+def counted_from(running: Running, now_s: int) -> Running:
+    """The rows as of this second: what stands still (``end_s`` below 0) ends when its time left is over, if it goes on now."""
+    still = running.end_s < 0
+    if not still.any():
+        return running
+    ends = np.where(still, now_s - running.end_s, running.end_s)
+    ends.setflags(write=False)
+    return replace(running, end_s=ends)

@@ -21,7 +21,7 @@ from penstock.core.backfill import EVERY, Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
-from penstock.core.view import Batch, Int64, Pending, View
+from penstock.core.view import Batch, Int64, Pending, View, rows_where
 from penstock.core.weights import preference_of
 
 HYPOTHETICAL = 0
@@ -39,6 +39,23 @@ def outlook(view: View, batch: Batch, ahead: Sequence[Reservation] = ()) -> Rese
     for expected in ahead:
         policy.hold(expected)
     return policy.would(batch, HYPOTHETICAL)
+
+
+def as_of(view: View, when_s: int) -> View:
+    """The view as it will be, if until then every running job ends by its limit and nobody starts."""
+    running, nodes, licenses = view.running, view.nodes, view.licenses
+    free, counts = nodes.free.copy(), licenses.free.copy()
+    over, returned = running.end_s <= when_s, licenses.running.end_s <= when_s
+    for row, amounts in zip(free, running.amount[:, over], strict=True):
+        np.add.at(row, running.node[over], amounts)
+    np.add.at(counts, licenses.running.node[returned], licenses.running.amount[0, returned])
+    return replace(
+        view,
+        now_s=when_s,
+        nodes=replace(nodes, free=free),
+        running=rows_where(running, ~over),
+        licenses=replace(licenses, free=counts, running=rows_where(licenses.running, ~returned)),
+    )
 
 
 def forecast(

@@ -19,7 +19,7 @@ from penstock.core.holdings import Layout
 from penstock.core.plan import Share
 from penstock.core.records import PendingRecord
 from penstock.core.request import GresCounts
-from penstock.core.view import FIRST_POOL, Bool, Int64, Licenses, Pending, Running, Shape, View
+from penstock.core.view import FIRST_POOL, Int64, Licenses, Pending, Running, Shape, View, rows_where
 
 
 class Waiter(NamedTuple):
@@ -148,8 +148,7 @@ def _rows_of(running: Running) -> Mapping[int, list[int]]:
 
 
 def _without(running: Running, gone: Int64) -> Running:
-    keep: Bool = ~np.isin(running.job_id, gone)
-    return Running(running.job_id[keep], running.end_s[keep], running.node[keep], running.amount[:, keep])
+    return rows_where(running, ~np.isin(running.job_id, gone))
 
 
 def _with_waiters(view: View, waiters: list[Waiter]) -> tuple[Pending, tuple[Shape | None, ...]]:

@@ -106,6 +106,11 @@ class Running:
         return len(self.job_id)
 
 
+def rows_where(running: Running, keep: Bool) -> Running:
+    """Only these rows."""
+    return Running(running.job_id[keep], running.end_s[keep], running.node[keep], running.amount[:, keep])
+
+
 @dataclass(frozen=True, slots=True)
 class Licenses:
     """Columns over the licences of the cluster, by name; ``running`` has the licence's column as its node and one row of amounts."""

@@ -93,6 +93,9 @@ class Waiting:
         asked = (limit_s, count, None if startable == ALL else startable, shape.time_min_s, shape.deadline_s, user)
         return PendingRecord(job_id, shape.request, shape.partitions, priority_of(key), order, *asked)
 
+    def knows(self, job_id: int) -> bool:
+        return job_id in self._slot_of
+
     def records(self) -> list[PendingRecord]:
         """In no particular order."""
         return [record for record in map(self.record, self._slot_of) if record is not None]

@@ -27,6 +27,8 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
     started = []
     for start in plan.starts:
         job = state.jobs.get(start.job_id)
+        if start.job_id in indexes.reshaped:
+            continue
         if job is None or job.state != PENDING or job.hold or job.dependency or job.eligible_ms > now_ms:
             continue
         limit = job.spec.array_limit

@@ -80,6 +80,7 @@ class Indexes:
         "moved_for",
         "node_jobs",
         "open_rows",
+        "reshaped",
         "same_name",
         "singletons",
         "state",
@@ -117,6 +118,8 @@ class Indexes:
         """Job -> its steps that have not ended."""
         self.eligible_heap: list[tuple[int, int]] = []
         """(when, job): begin times, and ends of waits for nearness."""
+        self.reshaped: dict[int, None] = {}
+        """Waiting jobs that ask for something else than when the planner took its last view; not State."""
         self.finished: deque[tuple[int, int]] = deque()
         """(end_ms, job id) in order of ending, for the purge."""
         self.job_count = 0
@@ -303,6 +306,8 @@ class Indexes:
         before = self.columns.pending_record(job.id)
         if record == before:
             return
+        if record is not None and before is not None and _asks(record) != _asks(before):
+            self.reshaped[job.id] = None
         if record is not None and record.startable is not None:
             self._throttled.setdefault(job.array_job_id, {})[job.id] = None
         elif before is not None and before.startable is not None:
@@ -342,10 +347,7 @@ class Indexes:
         held = self._held_by.get(job.id)
         entry = None
         if held:
-            end_s = -(-(job.end_limit_ms or job.start_ms + UNLIMITED_S * 1000) // 1000)
-            if job.state > SUSPENDED:
-                end_s = -(-job.end_ms // 1000) + self.state.config.kill_wait_s
-            entry = (end_s, tuple([self.share(alloc) for alloc in held]), job.licenses)
+            entry = (self._end_s(job), tuple([self.share(alloc) for alloc in held]), job.licenses)
         before = self._columns_running.get(job.id)
         if entry == before:
             return
@@ -355,6 +357,18 @@ class Indexes:
         if entry is not None:
             self.columns.start_running(job.id, *entry)
             self._columns_running[job.id] = entry
+
+    def _end_s(self, job: Job) -> int:
+        """When the planner reckons with the end of what holds resources; a suspended job has its time left, whenever that goes on."""
+        if job.state > SUSPENDED:
+            return -(-job.end_ms // 1000) + self.state.config.kill_wait_s
+        limit_s = job.spec.time_limit_s
+        if job.state == SUSPENDED:
+            ran_ms = job.suspend_ms - job.start_ms - job.suspended_total_ms
+            return -max(1, (limit_s or UNLIMITED_S) - ran_ms // 1000)
+        if job.end_limit_ms:
+            return -(-job.end_limit_ms // 1000)
+        return -(-job.start_ms // 1000) + UNLIMITED_S
 
     def share(self, alloc: NodeAlloc) -> Share:
         """An allocation in the planner's words."""
@@ -426,6 +440,11 @@ class Indexes:
             "pending": {record.job_id: record for record in sorted(self.columns.pending_records(), key=lambda record: record.job_id)},
             "throttled": {k: sorted(v) for k, v in self._throttled.items()},
         }
+
+
+def _asks(record: PendingRecord) -> tuple[object, ...]:
+    """What a plan was made for."""
+    return record.request, record.partitions, record.time_limit_s, record.time_min_s, record.deadline_s
 
 
 def _keep(index: dict[K, dict[int, None]], key: K, job_id: int, wanted: bool) -> None:

@@ -98,14 +98,16 @@ class Notes:
         """Expected starts of the waiting jobs that come before a new one of this priority: promised ones, then those of a forecast that
         is not old. Tiers of partitions are not looked at."""
         expected = {**(self._forecast if self._forecast_lasts() else {}), **{one.job_id: one for one in self._plan.reservations}}
-        jobs = self._state.jobs
-        return [one for job_id, one in expected.items() if job_id in jobs and jobs[job_id].priority >= priority]
+        jobs, columns = self._state.jobs, self._indexes.columns
+        return [one for job_id, one in expected.items() if columns.waits(job_id) and jobs[job_id].priority >= priority]
 
     def _forecast_lasts(self) -> bool:
         return self.now_ms - self._forecast_ms <= FORECAST_LASTS_MS
 
     def _reservation(self, job_id: int) -> Reservation | None:
-        """What the plan promises, else what a forecast that is not old expects."""
+        """What the plan promises, else what a forecast that is not old expects; nothing to a job that is not in the queue any more."""
+        if not self._indexes.columns.waits(job_id):
+            return None
         if self._reserved is None:
             self._reserved = {}
             for reservation in self._plan.reservations:

@@ -156,21 +156,24 @@ class Reactor:
         return max(self.state.counters.now_ms, now_ms)
 
     def propose(self, event: e.Event) -> None:
-        """Apply an event that was checked against this very state; it joins the next commit."""
+        """Apply an event that was checked against this very state; it joins the next commit. Whatever fails on the way is a BrokenEvent:
+        half of an event must not be committed, nor be told to a client as its own mistake."""
         touched = self._touched
         row = e.encode(event)  # before anything moves: what cannot be written must not happen
         try:
             apply(self.state, event, touched)
+            self._events.append((self.state.seq, row))
+            self.indexes.follow(touched)
+            self.statistics.follow(event)
+            self._dirty.merge(touched)
+            touched.clear()
+            reaction = _REACTIONS.get(type(event))
+            if reaction is not None:
+                reaction(self, event)
+        except BrokenEvent:
+            raise
         except Exception as error:
             raise BrokenEvent(f"{event!r}: {error}") from error
-        self._events.append((self.state.seq, row))
-        self.indexes.follow(touched)
-        self.statistics.follow(event)
-        self._dirty.merge(touched)
-        touched.clear()
-        reaction = _REACTIONS.get(type(event))
-        if reaction is not None:
-            reaction(self, event)
 
     def when_durable(self, action: Callable[[], None]) -> None:
         """Run an effect once everything up to now is durable."""
@@ -263,6 +266,7 @@ class Reactor:
     def view(self, now_ms: int) -> View:
         """The planner's input as things are now; the flag falls, later changes raise it again."""
         self._changed_since_view = False
+        self.indexes.reshaped.clear()
         return self.indexes.columns.view(self.state.seq, self.now(now_ms) // 1000)
 
     def planned(self, plan: Plan, now_ms: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from penstock.core.outlook import outlook
+from penstock.core.outlook import as_of, outlook
 from penstock.core.plan import Reason
 from penstock.engine import commands as c
 from penstock.engine import events as e
@@ -182,6 +182,8 @@ class Requests:
         reactor = self._reactor
         spec = event.spec
         view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
+        if event.eligible_ms > now_ms:
+            view = as_of(view, -(-event.eligible_ms // 1000))
         found = outlook(view, as_batch(spec)._replace(request=wished(spec, 0)), reactor.notes.ahead_of(event.priority))
         if isinstance(found, Reason):
             raise SlurmError(err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE, detail=found.sentence())
