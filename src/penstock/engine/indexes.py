@@ -368,7 +368,7 @@ class Indexes:
             return -max(1, (limit_s or UNLIMITED_S) - ran_ms // 1000)
         if job.end_limit_ms:
             return -(-job.end_limit_ms // 1000)
-        return -(-job.start_ms // 1000) + UNLIMITED_S
+        return -(-(job.start_ms + job.suspended_total_ms) // 1000) + UNLIMITED_S
 
     def share(self, alloc: NodeAlloc) -> Share:
         """An allocation in the planner's words."""
