@@ -68,7 +68,7 @@ def _prices(units: int, sizes: list[int], counts: list[int]) -> list[int]:
             column[cheapest], cost = -1.0, 0.0
         else:
             pattern = _pattern(units, sizes, prices)
-            if sum(price * times for price, times in zip(prices, pattern, strict=True)) <= WORTH + len(sizes):
+            if sum(price * times for price, times in zip(prices, pattern, strict=True)) <= WORTH + sum(pattern):  # each is rounded
                 break
             column, cost = np.array(pattern, np.float64), 1.0
         change = (inverse * column).sum(axis=1)
