@@ -26,10 +26,10 @@ def conservative(world: World) -> Plan:
 
 @thorough
 @given(worlds)
-def test_holds_side_by_side_say_what_each_says_alone(world):
-    with patch.object(profile, "PACKED_FROM", 1):
+def test_few_holds_and_the_skyline_say_the_same(world):
+    with patch.object(profile, "CROWDED_FROM", 1):
         together = conservative(world)
-    with patch.object(profile, "PACKED_FROM", 1 << 30):
+    with patch.object(profile, "CROWDED_FROM", 1 << 30):
         assert same_plan(together, conservative(world))
 
 
@@ -38,8 +38,8 @@ def test_holds_side_by_side_say_what_each_says_alone(world):
 def test_a_search_that_begins_where_the_last_one_ended_finds_the_same(world):
     earliest = profile.Profile.earliest
 
-    def from_the_beginning(self, duration_s, attempt, also=None, together=(), from_s=0):
-        return earliest(self, duration_s, attempt, also, together)
+    def from_the_beginning(self, wish, duration_s, attempt, also=None, from_s=0):
+        return earliest(self, wish, duration_s, attempt, also)
 
     plan = conservative(world)
     with patch.object(profile.Profile, "earliest", from_the_beginning):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from dsl import NOW_S, cluster
 
-from penstock.core.backfill import EVERY, Memory
+from penstock.core.backfill import EVERY
 from penstock.core.cycle import Budget, plan_now
+from penstock.core.grounds import Memory
 
 WIDE = ("wide: 2n 8cpu 1h", "a: 2cpu 30m", "b: 2cpu 20m", "c: 2cpu 10m")
 

@@ -7,6 +7,8 @@ import numpy as np
 from penstock.core.placement import Placement
 from penstock.core.priority import Queue, rank
 from penstock.core.profile import MAX_PROBES, Profile
+from penstock.core.skyline import Least, Wish
+from penstock.core.slices import finish
 from penstock.core.view import Pending, Running
 
 NOW = 100
@@ -24,6 +26,11 @@ def place(node, cpus, memory_mib=0):
 
 def needs(cpus):
     return lambda room: (room[0] >= cpus).any() or None
+
+
+def found(profile, duration_s, attempt, least=0):
+    """``least`` CPUs are told beforehand to be what a node needs."""
+    return finish(profile.earliest(Wish((Least((0,), least),), 1), duration_s, attempt))
 
 
 def free(cpus):
@@ -72,16 +79,16 @@ def test_copies_are_taken_together():
 
 def test_the_earliest_start_is_an_end():
     profile = Profile(free([0, 1]), running((150, 0, 2, 0), (160, 0, 2, 0), (130, 1, 1, 0)), NOW)
-    assert profile.earliest(10, needs(2))[0] == 130
-    assert profile.earliest(10, needs(4))[0] == 160
-    assert profile.earliest(10, needs(5)) is None
+    assert found(profile, 10, needs(2))[0] == 130
+    assert found(profile, 10, needs(4))[0] == 160
+    assert found(profile, 10, needs(5)) is None
 
 
 def test_the_earliest_start_may_lie_between_two_holds_or_must_be_behind_them():
     profile = Profile(free([0]), running((150, 0, 4, 0)), NOW)
     profile.reserve(place(0, 4), 200, 300)
-    assert profile.earliest(50, needs(4))[0] == 150
-    assert profile.earliest(51, needs(4))[0] == 300
+    assert found(profile, 50, needs(4))[0] == 150
+    assert found(profile, 51, needs(4))[0] == 300
 
 
 def test_many_holds_bound_the_search_and_it_still_finds_a_start():
@@ -94,7 +101,7 @@ def test_many_holds_bound_the_search_and_it_still_finds_a_start():
         probes.append(1)
         return needs(2)(room)
 
-    assert profile.earliest(20, attempt)[0] == 210 + 10 * (MAX_PROBES + 49)
+    assert found(profile, 20, attempt)[0] == 210 + 10 * (MAX_PROBES + 49)
     assert len(probes) < MAX_PROBES + 50
 
 

@@ -18,8 +18,8 @@ a longer time limit.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -27,54 +27,29 @@ import numpy as np
 
 from penstock.core.alternatives import place
 from penstock.core.feasible import BUSY, NEVER, blocker, unavailable
+from penstock.core.grounds import Grounds, Memory
 from penstock.core.holdings import Layout
 from penstock.core.licenses import LicenseBook
 from penstock.core.placement import PLACES_AT_ONCE, Placement, place_copies, place_on
 from penstock.core.plan import Reason, Reservation
-from penstock.core.profile import Profile
+from penstock.core.profile import Condition, Profile
 from penstock.core.ranking import Ranking
 from penstock.core.request import UNLIMITED_S, Request
 from penstock.core.scores import Preference
-from penstock.core.sites import Site, locate
+from penstock.core.sites import Site
 from penstock.core.spans import Span, span_of
-from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Batch, Int64, Nodes, Partition, View
+from penstock.core.view import FIRST_POOL, Batch, Int64, Running, View
 from penstock.core.weights import preference_of
-
-NO_STARTS = {"DOWN": "PartitionDown", "INACTIVE": "PartitionInactive"}
-"""Partition states that keep queued jobs from starting, and Slurm's word for it."""
 
 CELLS_OF_A_TEST = 1 << 15
 """What a test costs on no nodes at all, in matrix cells: calls, not arithmetic, are what small clusters pay for."""
 CELLS_OF_A_PLACEMENT = 1 << 13
 RANKED_CELLS = 1 << 23
 """Matrix cells that the rankings of a pass may hold together (64 MiB); beyond, the oldest is made again when it is needed."""
-REMEMBERED_SITES = 1 << 14
-"""Requests that a memory keeps at most; beyond it begins anew."""
-NODE_FACTS = tuple(field.name for field in fields(Nodes) if field.name != "free")
 FAR_S = 1 << 60
 """Ends beyond it are cut to it before arithmetic: FOREVER plus anything must not overflow."""
 EVERY = 1 << 30
 """As a number of reservations: one for each blocked job, conservative backfill."""
-
-
-class Memory:
-    """What depends on requests, nodes and partitions alone, kept from pass to pass: where a request may run, whether it could run if
-    nothing else did. It is forgotten when anything of nodes or partitions but what is free has changed."""
-
-    def __init__(self) -> None:
-        self.sites: dict[tuple[Request, str], tuple[Site, ...] | Reason] = {}
-        self.stuck: dict[tuple[Request, str, int], Reason | None] = {}
-        self.least: dict[tuple[Request, str, int], tuple[tuple[int, int, int], ...]] = {}
-        self._stands_on: tuple[object, ...] = ()
-
-    def look_at(self, view: View) -> None:
-        """Forget what does not hold for this view. Columns share with the next view what has not changed, so identity tells."""
-        stands_on = (view.partitions, *(getattr(view.nodes, name) for name in NODE_FACTS))
-        same = len(stands_on) == len(self._stands_on) and all(a is b for a, b in zip(stands_on, self._stands_on, strict=True))
-        if not same or len(self.sites) > REMEMBERED_SITES:
-            for table in (self.sites, self.stuck, self.least):
-                table.clear()
-            self._stands_on = stands_on
 
 
 class Fit(NamedTuple):
@@ -102,19 +77,15 @@ class Backfill:
         self.tests = 0
         self.cells = 0
         self._resolution_s = resolution_s
-        running = view.running
-        if resolution_s > 1:
-            running = replace(running, end_s=-(-np.minimum(running.end_s, FAR_S) // resolution_s) * resolution_s)
-        self.profile = Profile(view.nodes.free, running, view.now_s)
-        self.licenses = LicenseBook(view.licenses, view.now_s)
+        self.profile = Profile(view.nodes.free, self._on_grid(view.running), view.now_s)
+        self.licenses = LicenseBook(replace(view.licenses, running=self._on_grid(view.licenses.running)), view.now_s)
         self._view = view
         self._nodes = view.nodes
         self._preference = preference(view)
         self._limit = reservations
         self._strict = strict
         self._window_s = window_s
-        self._memory = memory or Memory()
-        self._memory.look_at(view)
+        self._grounds = Grounds(view, memory or Memory())
         self._most: list[int] = view.nodes.free.max(axis=1, initial=0).tolist()
         self._sum: list[int] = np.maximum(view.nodes.free, 0).sum(axis=1).tolist()
         self._failed: dict[tuple[Request, str, int], int] = {}
@@ -123,29 +94,23 @@ class Backfill:
         self._soonest_of: dict[tuple[Request, str, int], dict[int, int]] = {}
         """The earliest start that was found for a site, by length: later in the pass there is less room, so none is earlier."""
         self._rankings: dict[tuple[Request, str, int], Ranking] = {}
-        self._asked: tuple[Batch, tuple[Site, ...], Reason] | None = None
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why no partition of the batch lets it start, whatever is free; None: one does."""
-        if span_of(batch, self._view.now_s) is None:
-            return Reason(
-                "DeadLine", "policy", "deadline", batch.time_min_s or batch.time_limit_s, max(0, batch.deadline_s - self._view.now_s)
-            )
-        sites, refusal = self._looked_up(batch)
-        return None if sites else refusal
+        return self._grounds.refusal(batch)
 
     def closed(self, batch: Batch) -> bool:
         """Whether strict order keeps the batch from any start: each partition where it may run has a blocked job."""
-        return self._strict and bool(self._first) and all(site.partition.name in self._first for site in self._open(batch))
+        return self._strict and bool(self._first) and all(site.partition.name in self._first for site in self._grounds.open(batch))
 
     def start(self, batch: Batch, wanted: int) -> Iterator[Fit]:
         """Up to ``wanted`` elements that start now. They are taken from the profile as they are yielded."""
         span = span_of(batch, self._view.now_s)
         if span is None:
             return
-        for site in self._open(batch):
+        for site in self._grounds.open(batch):
             key = site.key
-            if (key in self._failed and self._failed[key] <= span.least_s) or (self._strict and site.partition.name in self._first):
+            if self._fails(site, span):
                 continue
             if self._hopeless(site):
                 self._failed[key] = 0
@@ -163,12 +128,17 @@ class Backfill:
             shortest_s = self.profile.alike_from(self._end_s(self._view.now_s + span.least_s)) - self._view.now_s
             self._failed[key] = min(shortest_s, self._failed.get(key, shortest_s))
 
+    def _fails(self, site: Site, span: Span) -> bool:
+        """Whether it is known that nothing starts there now: an equal request failed in this pass, or strict order forbids it."""
+        failed_s = self._failed.get(site.key)
+        return (failed_s is not None and failed_s <= span.least_s) or (self._strict and site.partition.name in self._first)
+
     def _lengths(self, site: Site, span: Span) -> Iterator[int]:
         """The limits to try: the longest, then, where there is a choice, for as long as an element fits into the shortest, the longest
         into which one fits. That is up to the begin of a hold, and found by halving: what fits until one begin fits until any before it."""
         yield span.most_s
         now_s = self._view.now_s
-        begins = [hold.start_s - now_s for hold in self.profile.holds if span.least_s <= hold.start_s - now_s < span.most_s]
+        begins = [begin_s - now_s for begin_s in self.profile.begins if span.least_s <= begin_s - now_s < span.most_s]
         lengths = sorted(dict.fromkeys(map(span.shortened, begins)))
 
         def too_long(seconds: int) -> bool:
@@ -222,28 +192,23 @@ class Backfill:
     def _hopeless(self, site: Site) -> bool:
         """Whether no node, or not all nodes together, had enough free as the pass began. Sure where it says yes, and cheap: it spares
         the arrays most tests on a full cluster."""
-        return any(self._most[row] < one or self._sum[row] < whole for row, one, whole in self._least(site))
-
-    def _least(self, site: Site) -> tuple[tuple[int, int, int], ...]:
-        floor = self._memory.least.get(site.key)
-        if floor is None:
-            floor = self._memory.least[site.key] = _floor(site)
-        return floor
+        return any(self._most[row] < one or self._sum[row] < whole for row, one, whole in self._grounds.floor(site).alone)
 
     def fails_from(self, batch: Batch) -> int:
         """The shortest time limit with which the batch, of which an element has just failed to start, would fail as well."""
-        least_s = max(self._failed.get(site.key, 0) for site in self._open(batch))
+        least_s = max(self._failed.get(site.key, 0) for site in self._grounds.open(batch))
         limits = [self._view.partitions[name].max_time_s for name in batch.partitions if name in self._view.partitions]
         return max(least_s, *(limit_s + 1 for limit_s in limits if limit_s < batch.time_limit_s), 0)
 
     def stuck(self, batch: Batch) -> Reason | None:
         """Why the batch could not run even if all that runs had ended; None: it could."""
         found: Reason | None = None
-        for site in self._worth_waiting(batch):
+        for site in self._grounds.worth_waiting(batch):
             key = site.key
-            if key not in self._memory.stuck:
-                self._memory.stuck[key] = self._without_load(site)
-            reason = self._memory.stuck[key] or self.licenses.stuck(site.licenses)
+            known = self._grounds.memory.stuck
+            if key not in known:
+                known[key] = self._without_load(site)
+            reason = known[key] or self.licenses.stuck(site.licenses)
             if reason is None:
                 return None
             found = found or reason
@@ -263,7 +228,7 @@ class Backfill:
 
     def waits(self, batch: Batch, job_id: int) -> Reason:
         """Why the first open job of the batch waits: Resources for the first blocked of its partition, else Priority."""
-        site = next(self._worth_waiting(batch))
+        site = next(self._grounds.worth_waiting(batch))
         first = self._first.setdefault(site.partition.name, job_id)
         lacking = self.licenses.waits(site.licenses, self._view.now_s + 1)
         if lacking is not None:
@@ -276,19 +241,19 @@ class Backfill:
 
     def behind(self, batch: Batch) -> Reason:
         """Why the jobs behind the first of a blocked batch wait."""
-        lacking = self.licenses.waits(next(self._worth_waiting(batch)).licenses, self._view.now_s + 1)
+        lacking = self.licenses.waits(next(self._grounds.worth_waiting(batch)).licenses, self._view.now_s + 1)
         if lacking is not None:
             return lacking
-        return Reason("Priority", "waiting", "priority", names=(str(self._first[self._open(batch)[0].partition.name]),))
+        return Reason("Priority", "waiting", "priority", names=(str(self._first[self._grounds.open(batch)[0].partition.name]),))
 
     def may_reserve(self, batch: Batch) -> bool:
-        return any(self._reserved.get(site.partition.name, 0) < self._limit for site in self._open(batch))
+        return any(self._reserved.get(site.partition.name, 0) < self._limit for site in self._grounds.open(batch))
 
-    def reserve(self, batch: Batch, job_id: int) -> Reservation | None:
-        """Promise the next element of the batch its earliest start, where the profile knows one."""
+    def reserve(self, batch: Batch, job_id: int) -> Generator[int, None, Reservation | None]:
+        """Promise the next element of the batch its earliest start, where the profile knows one. Yields while it searches."""
         seconds = _least_s(batch)
-        allowed = [site for site in self._worth_waiting(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
-        best = self._soonest(allowed, seconds)
+        allowed = [site for site in self._grounds.worth_waiting(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
+        best = yield from self._soonest(allowed, seconds)
         if best is None or 0 < self._window_s < best[0] - self._view.now_s or span_of(batch, best[0]) is None:
             return None
         start_s, placement, site = best
@@ -314,40 +279,50 @@ class Backfill:
         self.profile.reserve(Placement(columns, tasks, amount), expected.start_s, self._end_s(expected.end_s))
         self.licenses.reserve(expected.licenses, expected.start_s, self._end_s(expected.end_s))
 
-    def would(self, batch: Batch, job_id: int) -> Reservation | Reason:
+    def would(self, batch: Batch, job_id: int) -> Generator[int, None, Reservation | Reason]:
         """Where and when (``start_s`` is now at the earliest) an element of this batch would start behind all that the pass has
-        decided, or why it cannot. Nothing is taken from the profile: any number of batches may be asked about."""
+        decided, or why it cannot. Nothing is taken from the profile: any number of batches may be asked about. Yields while it searches."""
         refusal = self.refusal(batch)
         if refusal is not None:
             return refusal
-        now_s = self._view.now_s
-        span = span_of(batch, now_s)
-        assert span is not None, "what cannot keep its deadline was refused above"
-        for site in self._open(batch):
-            if self._strict and site.partition.name in self._first:
-                continue
-            for seconds in self._lengths(site, span):
-                for placement, _ in self._fill(site, self._end_s(now_s + seconds), 1):
-                    return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes), site.licenses)
+        at_once = self.would_now(batch, job_id)
+        if at_once is not None:
+            return at_once
+        yield 0
         stuck = self.stuck(batch)
         if stuck is not None:
             return stuck
         seconds = _least_s(batch)
-        best = self._soonest(self._worth_waiting(batch), seconds)
+        best = yield from self._soonest(self._grounds.worth_waiting(batch), seconds)
         if best is None or span_of(batch, best[0]) is None:
             return Reason(*BUSY)
         start_s, placement, site = best
         return Reservation(job_id, site.partition.name, start_s, start_s + seconds, placement.shares(self._nodes), site.licenses)
 
-    def _soonest(self, sites: Iterable[Site], seconds: int) -> tuple[int, Placement, Site] | None:
+    def would_now(self, batch: Batch, job_id: int) -> Reservation | None:
+        """The same for a start at once; None: not now."""
+        now_s = self._view.now_s
+        span = span_of(batch, now_s)
+        if span is None:
+            return None
+        for site in self._grounds.open(batch):
+            if self._fails(site, span) or self._hopeless(site):
+                continue
+            for seconds in self._lengths(site, span):
+                for placement, _ in self._fill(site, self._end_s(now_s + seconds), 1):
+                    return Reservation(job_id, site.partition.name, now_s, now_s + seconds, placement.shares(self._nodes), site.licenses)
+        return None
+
+    def _soonest(self, sites: Iterable[Site], seconds: int) -> Generator[int, None, tuple[int, Placement, Site] | None]:
         """The earliest start after now on one of the sites; the first of those that are equally early."""
         best: tuple[int, Placement, Site] | None = None
         for site in sites:
-            also = partial(self._licensed, site, seconds) if site.licenses else None
-            together = ((row, whole) for row, _, whole in self._least(site))
+            also = Condition(partial(self._licensed, site, seconds), self.licenses.rises) if site.licenses else None
             known = self._soonest_of.setdefault(site.key, {})
             from_s = max((start_s for length_s, start_s in known.items() if length_s <= seconds), default=0)
-            found = self.profile.earliest(seconds, partial(self._attempt, site), also, together, from_s)
+            self.cells += self.profile.segments + CELLS_OF_A_TEST
+            wish = self._grounds.floor(site).wish
+            found = yield from self.profile.earliest(wish, seconds, partial(self._attempt, site), also, from_s)
             if found is not None:
                 known[seconds] = found[0]
             if found is not None and (best is None or found[0] < best[0]):
@@ -361,68 +336,17 @@ class Backfill:
         self._count()
         return place(self._nodes, self._preference, room, site)
 
+    def _on_grid(self, running: Running) -> Running:
+        step_s = self._resolution_s
+        return running if step_s == 1 else replace(running, end_s=-(-np.minimum(running.end_s, FAR_S) // step_s) * step_s)
+
     def _end_s(self, end_s: int) -> int:
         """An end on the profile's grid."""
         return -(-end_s // self._resolution_s) * self._resolution_s
 
-    def _open(self, batch: Batch) -> tuple[Site, ...]:
-        """The sites where the batch may start, in the order in which they are tried."""
-        return self._looked_up(batch)[0]
-
-    def _looked_up(self, batch: Batch) -> tuple[tuple[Site, ...], Reason]:
-        """The sites, and the first reason where there are none. A batch is asked about many times in a row."""
-        if self._asked is None or self._asked[0] is not batch:
-            answers = [self._sites_in(batch, name) for name in batch.partitions]
-            sites = tuple(site for answer in answers if not isinstance(answer, Reason) for site in answer)
-            refusal = next((answer for answer in answers if isinstance(answer, Reason)), Reason("PartitionConfig", "policy", "partition"))
-            self._asked = batch, sites, refusal
-        return self._asked[1:]
-
-    def _worth_waiting(self, batch: Batch) -> Iterator[Site]:
-        return (site for site in self._open(batch) if not site.soft)
-
-    def _sites_in(self, batch: Batch, name: str) -> tuple[Site, ...] | Reason:
-        partition = self._view.partitions.get(name)
-        if partition is None:
-            return Reason("PartitionConfig", "policy", "partition", names=(name,))
-        if partition.state in NO_STARTS:
-            return Reason(NO_STARTS[partition.state], "policy", "partition", names=(name,))
-        if partition.max_time_s and batch.time_limit_s > partition.max_time_s:
-            return Reason("PartitionTimeLimit", "policy", "time_limit_s", batch.time_limit_s, partition.max_time_s, (name,))
-        return self._located(batch.request, partition)
-
-    def _located(self, request: Request, partition: Partition) -> tuple[Site, ...] | Reason:
-        if partition.max_nodes and request.nodes_min > partition.max_nodes:
-            return Reason("PartitionNodeLimit", "policy", "nodes", request.nodes_min, partition.max_nodes, (partition.name,))
-        key = (request, partition.name)
-        found = self._memory.sites.get(key)
-        if found is None:
-            found = self._memory.sites[key] = locate(self._nodes, partition, request)
-        return found
-
     def _count(self) -> None:
         self.tests += 1
         self.cells += self._nodes.free.size + CELLS_OF_A_TEST
-
-
-def _floor(site: Site) -> tuple[tuple[int, int, int], ...]:
-    """(row, least that one node must have, least that all must have together) for the rows that one need decides alone."""
-    demand = site.demand
-    tasks = demand.least_tasks
-    alone = site.fits_one_node and not demand.may_split
-    all_tasks = max(demand.ntasks, tasks * site.nodes_min)
-    if alone:
-        tasks = all_tasks
-    memory_mib = demand.memory_per_node_mib, demand.memory_per_task_mib
-    floor = [
-        (CPUS, tasks * demand.cpus_per_task, all_tasks * demand.cpus_per_task),
-        (MEMORY_MIB, memory_mib[0] or tasks * memory_mib[1], memory_mib[0] * site.nodes_min or all_tasks * memory_mib[1]),
-    ]
-    for need in demand.fits:
-        if len(need.rows) == 1 and not need.slots:
-            one = need.per_node + tasks * need.per_task + (min(1, need.in_total) if not alone else need.in_total)
-            floor.append((need.rows[0], one, max(need.in_total, need.per_node * site.nodes_min + all_tasks * need.per_task)))
-    return tuple(floor)
 
 
 def _least_s(batch: Batch) -> int:

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 from penstock.core.alternatives import place
-from penstock.core.backfill import NO_STARTS
 from penstock.core.cycle import Budget, cycle
+from penstock.core.grounds import NO_STARTS
 from penstock.core.outlook import batch_at
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
 from penstock.core.scores import Preference

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.backfill import Backfill, Memory
+from penstock.core.backfill import Backfill
+from penstock.core.grounds import Memory
 from penstock.core.plan import Plan, Reason, Reservation, Share, Start
 from penstock.core.priority import LONGEST_S, Queue, places_within
 from penstock.core.request import UNLIMITED_S, GresCounts
 from penstock.core.scores import Preference
+from penstock.core.slices import Result, finish
 from penstock.core.view import Batch, Int64, View
 from penstock.core.weights import preference_of
 
@@ -98,7 +100,7 @@ def cycle(
     bounds = depths(view, budget)
     queue = Queue(view.pending, np.flatnonzero(np.all([place < most for _, place, most in bounds], axis=0)) if bounds else None)
     book = Book(view)
-    yielded = 0
+    pace = Pace(policy, budget.slice_cells)
     complete = True
     aside: list[Int64] = []
     yield policy.tests
@@ -132,8 +134,7 @@ def cycle(
                 limit_s = 0 if fit.time_limit_s >= min(run.time_limit_s, UNLIMITED_S) else fit.time_limit_s
                 shares = fit.placement.shares(view.nodes)
                 placed.append(Placed(fit.site.partition.name, shares, fit.elements, fit.site.licenses, limit_s))
-                if policy.cells - yielded >= budget.slice_cells:
-                    yielded = policy.cells
+                if pace.due():
                     yield policy.tests
             started = sum(item.elements for item in placed)
             settled = book.start(run.rows, placed, started, reporter)
@@ -151,7 +152,9 @@ def cycle(
             reason = policy.waits(batch, job_id)
             least_s = policy.fails_from(batch)
             book.refuse(run.rows[settled : settled + 1], reason)
-            reservation = policy.reserve(batch, job_id) if policy.may_reserve(batch) else None
+            reservation = None
+            if policy.may_reserve(batch):
+                reservation = yield from pace.through(policy.reserve(batch, job_id))
             if reservation is not None:
                 book.reserve(row, reservation)
                 reporter.reserved(reservation)
@@ -160,13 +163,38 @@ def cycle(
                 reporter.blocked(job_id, 1, reason)
             else:
                 reporter.blocked(job_id, 1 + book.refuse(queue.drop(least_s), policy.behind(batch)), reason)
-        if policy.cells - yielded >= budget.slice_cells:
-            yielded = policy.cells
+        if pace.due():
             yield policy.tests
     for what, place, most in bounds if complete else ():
         book.refuse(np.flatnonzero((place >= most) & (view.pending.startable > 0)), Reason("Priority", "policy", what, 0, most))
     reporter.ended(policy)
     return book.plan(complete, policy.tests)
+
+
+class Pace:
+    """Says when so many cells have been looked at since the last slice."""
+
+    def __init__(self, policy: Backfill, cells: int) -> None:
+        self._policy = policy
+        self._cells = cells
+        self._seen = 0
+
+    def due(self) -> bool:
+        if self._policy.cells - self._seen < self._cells:
+            return False
+        self._seen = self._policy.cells
+        return True
+
+    def through(self, work: Generator[int, None, Result]) -> Generator[int, None, Result]:
+        """The result of work that yields more often."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            if self.due():
+                yield self._policy.tests
 
 
 LOOKED_AT = "jobs looked at in a pass"
@@ -269,10 +297,4 @@ def plan_now(
     memory: Memory | None = None,
 ) -> Plan:
     """The whole cycle in one call."""
-    passes = cycle(view, budget, reporter, preference, behind, memory)
-    while True:
-        try:
-            next(passes)
-        except StopIteration as done:
-            plan: Plan = done.value
-            return plan
+    return finish(cycle(view, budget, reporter, preference, behind, memory))

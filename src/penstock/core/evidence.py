@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.core.backfill import NO_STARTS, Backfill
+from penstock.core.backfill import Backfill
 from penstock.core.feasible import BUSY, NEVER, blockers, node_needs, pool_room, unavailable
+from penstock.core.grounds import NO_STARTS
 from penstock.core.plan import Reason, Reservation
 from penstock.core.sites import Site, locate
 from penstock.core.spans import span_of
@@ -124,9 +125,9 @@ def _waiting(
         what = _resource(view, site, free, _counted(reason))
         kept = Reason(reason.word, reason.tier, reason.what, reason.asked, reason.most, kept_for)
         yield Blocker(kept, name, what, *_sums(view, site, what, free))
-    if short or lacking is not None or policy.refusal(batch) is not None or _starts_now(view, policy, batch):
+    if short or lacking is not None or policy.refusal(batch) is not None or policy.would_now(batch, 0) is not None:
         return
-    fits_alone = policy.closed(batch) or _starts_now(view, policy, batch._replace(time_limit_s=1, time_min_s=0))
+    fits_alone = policy.closed(batch) or policy.would_now(batch._replace(time_limit_s=1, time_min_s=0), 0) is not None
     yield Blocker(Reason(*(KEPT if fits_alone else BUSY), TOGETHER, names=kept_for if fits_alone else ()), name)
 
 
@@ -135,11 +136,6 @@ def _by_features(index_of: Mapping[str, int], reason: Reason) -> Reason:
     if reason.what == "nodes" and any(name not in index_of for name in reason.names):
         return replace(reason, what="nodes with features")
     return reason
-
-
-def _starts_now(view: View, policy: Backfill, batch: Batch) -> bool:
-    found = policy.would(batch, 0)
-    return isinstance(found, Reservation) and found.start_s <= view.now_s
 
 
 def _meets(index_of: Mapping[str, int], hold: Reservation, mask: Bool) -> bool:

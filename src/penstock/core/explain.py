@@ -92,7 +92,7 @@ def explain(
     ear, queue_ear = Ear(), Ear()
     plan = yield from cycle(before, budget, ear, preference)
     queue = yield from forecast(before, plan.reservations, RECORDS_MAX, queue_ear, preference, budget)
-    start, basis = _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
+    start, basis = yield from _expected(view, ear.policy, queue_ear.policy, queue.complete, batch, job_id)
     yield 0
     blockers: list[Blocker] = []
     for what, place, most in depths(view, budget or Budget()):
@@ -141,20 +141,25 @@ def wider_levels(view: View, batch: Batch) -> list[str]:
     return list(found)
 
 
-def _expected(view: View, plan: Backfill, queue: Backfill, whole: bool, batch: Batch, job_id: int) -> tuple[Reservation | None, str]:
+def _expected(
+    view: View, plan: Backfill, queue: Backfill, whole: bool, batch: Batch, job_id: int
+) -> Generator[int, None, tuple[Reservation | None, str]]:
     """(start, basis): now where it fits, as the plan would reserve it where it reserves, else behind everyone ahead."""
-    found = plan.would(batch, job_id)
-    if isinstance(found, Reason):
+    if plan.refusal(batch) is not None:
         return None, ""
-    if found.start_s <= view.now_s:
-        return found, NOW
+    at_once = plan.would_now(batch, job_id)
+    if at_once is not None:
+        return at_once, NOW
+    yield 0
+    if plan.stuck(batch) is not None:
+        return None, ""
     open_names = tuple(name for name in batch.partitions if plan.may_reserve(batch._replace(partitions=(name,))))
     if open_names:
-        found = plan.would(batch._replace(partitions=open_names), job_id)
+        found = yield from plan.would(batch._replace(partitions=open_names), job_id)
         return (None, "") if isinstance(found, Reason) else (found, RESERVED)
     if plan.closed(batch):  # strict order: when its turn comes depends on everyone ahead, whatever is free
         return None, ""
-    found = queue.would(batch, job_id)
+    found = yield from queue.would(batch, job_id)
     return (None, "") if isinstance(found, Reason) else (found, ESTIMATED if whole else NOT_BEFORE)
 
 

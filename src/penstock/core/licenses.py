@@ -115,6 +115,10 @@ class LicenseBook:
         room = self._profile.room(start_s, end_s)[0]
         return all(count <= self._most(room, name) for name, count in licenses)
 
+    def rises(self, from_s: int) -> Int64:
+        """When from then on some licence becomes more."""
+        return self._profile.rises(from_s)
+
     def start(self, licenses: GresCounts, times: int, end_s: int) -> None:
         if licenses:
             self._profile.start(self._placement(licenses), times, end_s)

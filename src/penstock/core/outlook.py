@@ -21,6 +21,7 @@ from penstock.core.backfill import EVERY, Backfill
 from penstock.core.cycle import Budget, Reporter, cycle
 from penstock.core.plan import Plan, Reason, Reservation
 from penstock.core.scores import Preference
+from penstock.core.slices import finish
 from penstock.core.view import Batch, Int64, Pending, View, rows_where
 from penstock.core.weights import preference_of
 
@@ -38,7 +39,7 @@ def outlook(view: View, batch: Batch, ahead: Sequence[Reservation] = ()) -> Rese
     policy = Backfill(view, reservations=1)
     for expected in ahead:
         policy.hold(expected)
-    return policy.would(batch, HYPOTHETICAL)
+    return finish(policy.would(batch, HYPOTHETICAL))
 
 
 def as_of(view: View, when_s: int) -> View:

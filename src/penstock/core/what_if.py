@@ -106,6 +106,9 @@ def what_if(now_s: int, plan: Backfill, queue: Backfill | None, question: Questi
     return tuple(found[:CHANGES_MAX])
 
 
+Answer = Generator[int, None, Reservation | None]
+
+
 class Asking:
     """Counts the questions; the answers are lists of no or one change."""
 
@@ -118,7 +121,9 @@ class Asking:
 
     def ask(self, option: str, value: str, batch: Batch) -> Generator[int, None, list[Change]]:
         """The change, if it gains anything."""
-        start = self._now(batch) or self._later(batch)
+        start = yield from self._now(batch)
+        if start is None:
+            start = yield from self._later(batch)
         yield self.probes
         if start is None or (self._start_s is not None and start.start_s > self._start_s - GAIN_LEAST_S):
             return []
@@ -138,14 +143,13 @@ class Asking:
         changes = yield from self.ask(amount.option, amount.text(half), batch._replace(request=amount.to(half)))
         return changes
 
-    def _most(self, batch: Batch, amount: Amount, when: Callable[[Batch], Reservation | None]) -> Generator[int, None, Change | None]:
+    def _most(self, batch: Batch, amount: Amount, when: Callable[[Batch], Answer]) -> Generator[int, None, Change | None]:
         """The most below what is asked that gets a start of this kind, by halving."""
         low, high = 0, -(-amount.asked // amount.unit) - 1  # in units: low is known to start, beyond high nothing does
         best: Reservation | None = None
         while low < high:
             middle = (low + high + 1) // 2
-            start = when(batch._replace(request=amount.to(middle * amount.unit)))
-            yield self.probes
+            start = yield from when(batch._replace(request=amount.to(middle * amount.unit)))
             if start is None:
                 high = middle - 1
             else:
@@ -165,8 +169,7 @@ class Asking:
         best: Reservation | None = None
         while low < high:
             middle = (low + high) // 2
-            start = self._now(limited(batch, limits[middle]))
-            yield self.probes
+            start = yield from self._now(limited(batch, limits[middle]))
             if start is None:
                 high = middle
             else:
@@ -179,19 +182,23 @@ class Asking:
         changes = yield from self.ask("--time", duration(less_s), limited(batch, less_s))
         return changes
 
-    def _now(self, batch: Batch) -> Reservation | None:
-        start = self._would(self._plan, batch)
-        return start if start is not None and start.start_s <= self._now_s else None
-
-    def _later(self, batch: Batch) -> Reservation | None:
-        return None if self._queue is None else self._would(self._queue, batch)
-
-    def _would(self, policy: Backfill, batch: Batch) -> Reservation | None:
-        if self.probes >= PROBES_MAX:
+    def _now(self, batch: Batch) -> Answer:
+        if not self._may_ask():
             return None
-        self.probes += 1
-        found = policy.would(batch, 0)
+        yield self.probes
+        return None if self._plan.refusal(batch) is not None else self._plan.would_now(batch, 0)
+
+    def _later(self, batch: Batch) -> Answer:
+        if self._queue is None or not self._may_ask():
+            return None
+        found = yield from self._queue.would(batch, 0)
         return found if isinstance(found, Reservation) else None
+
+    def _may_ask(self) -> bool:
+        if self.probes >= PROBES_MAX:
+            return False
+        self.probes += 1
+        return True
 
 
 def amounts(request: Request) -> Iterator[Amount]:

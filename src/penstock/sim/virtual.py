@@ -9,8 +9,8 @@ and runs, not with the log.
 
 from __future__ import annotations
 
-from penstock.core.backfill import Memory
 from penstock.core.cycle import Budget, cycle
+from penstock.core.grounds import Memory
 from penstock.core.plan import Plan
 from penstock.core.request import Request
 from penstock.core.view import Int64, View
