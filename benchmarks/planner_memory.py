@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from penstock.engine.caller import Caller
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.reactor import Reactor
-from penstock.engine.state import ClusterConfig, State
+from penstock.engine.state import State
 from penstock.store.base import Batch
 from penstock.wire import messages as m
 

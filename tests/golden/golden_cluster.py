@@ -9,6 +9,7 @@ from penstock.controller.views.json_accounts import json_sacct
 from penstock.controller.views.sacct import sacct
 from penstock.controller.views.sstat import sstat
 from penstock.core.request import Request
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.state import (
     CANCELLED,
     COMPLETED,
@@ -18,12 +19,10 @@ from penstock.engine.state import (
     RUNNING,
     TIMEOUT,
     BatchRecord,
-    ClusterConfig,
     Job,
     JobSpec,
     Node,
     NodeAlloc,
-    Partition,
     State,
     Step,
 )

@@ -14,8 +14,9 @@ from penstock.controller.views.operations import refusing
 from penstock.controller.views.why import why
 from penstock.core.cycle import Budget
 from penstock.core.request import Request
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import COMPLETED, RUNNING, ClusterConfig, Job, Node, NodeAlloc, Partition, State
+from penstock.engine.state import COMPLETED, RUNNING, Job, Node, NodeAlloc, State
 from penstock.spec.errors import SlurmError
 from penstock.spec.explanation import WIDTH
 from penstock.wire import lite

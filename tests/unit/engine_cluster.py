@@ -13,10 +13,11 @@ from typing import Any
 
 from penstock.core.cycle import plan_now
 from penstock.engine.caller import Caller
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.events import Event
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import decode_job, load, replay
-from penstock.engine.state import STATE_NAMES, ClusterConfig, Job
+from penstock.engine.state import STATE_NAMES, Job
 from penstock.store.base import Batch, JobQuery
 from penstock.store.memory import MemoryStore
 from penstock.wire import messages as m

@@ -8,7 +8,7 @@ from penstock.config.cluster import engine_settings
 from penstock.config.gresconf import gpus_of
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 
 BASIC = """
 ClusterName=test GresTypes=gpu

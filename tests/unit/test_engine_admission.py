@@ -6,7 +6,7 @@ import pytest
 from engine_cluster import ROOT, EngineCluster, Refused
 
 from penstock.engine.caller import Caller
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.spec import errors as err
 
 CAROL = Caller(1002, 1002, "carol", "users", ("users", "physics"))

@@ -6,7 +6,7 @@ import pytest
 from engine_cluster import ALICE, EngineCluster
 
 from penstock.engine.attendance import GRACE_MS, LOOK_MS
-from penstock.engine.state import ClusterConfig
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.wire import messages as m
 
 LIMIT_S = 30

@@ -6,7 +6,7 @@ import pytest
 from engine_cluster import BOB, ROOT, EngineCluster, Refused
 
 from penstock.engine import reactor
-from penstock.engine.state import ClusterConfig
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 

@@ -7,11 +7,12 @@ from engine_cluster import ALICE, ROOT, EngineCluster, Refused
 
 from penstock.core.consolidation import Consolidation, NoPlan, consolidate
 from penstock.core.cycle import plan_now
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.indexes import Indexes
 from penstock.engine.moves import PLANS_KEPT
 from penstock.engine.reactor import REQUEUE_LEAD_MS
 from penstock.engine.rows import decode_job
-from penstock.engine.state import PREEMPTED, ClusterConfig, Partition
+from penstock.engine.state import PREEMPTED
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from engine_cluster import ALICE, BOB, ROOT, EngineCluster, Refused
 
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.reactor import REQUEUE_LEAD_MS
 from penstock.engine.rows import decode_job
-from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from engine_cluster import ALICE, ROOT, EngineCluster
 
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.sessions import NOT_RESPONDING, STRAYS
-from penstock.engine.state import ClusterConfig
 from penstock.wire import messages as m
 
 

@@ -7,8 +7,8 @@ from engine_cluster import EngineCluster, Refused
 
 from penstock.agent.inventory import simulated_gpus
 from penstock.controller.views import job_facts, node_facts, show
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from engine_cluster import BEGIN_MS, ROOT, SCRIPT, EngineCluster, Refused
 
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.spec import errors as err
 from penstock.spec import times
 

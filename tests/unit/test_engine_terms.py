@@ -3,7 +3,7 @@
 import pytest
 from engine_cluster import ROOT, EngineCluster, Refused
 
-from penstock.engine.state import ClusterConfig
+from penstock.engine.cluster_config import ClusterConfig
 
 LICENSED = ClusterConfig(licenses=(("fluent", 3), ("matlab", 1)), requeue_delay_s=1)
 

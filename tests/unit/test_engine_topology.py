@@ -7,9 +7,9 @@ import pytest
 from engine_cluster import ALICE, EngineCluster, Refused
 
 from penstock.controller.reading import Reading
+from penstock.engine.cluster_config import ClusterConfig, Partition, Topology, TopologyDomain
 from penstock.engine.effects import assign
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import ClusterConfig, Partition, Topology, TopologyDomain
 
 TREE = Topology(
     "ib",

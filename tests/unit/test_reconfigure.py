@@ -8,7 +8,7 @@ from engine_cluster import ALICE, ROOT, EngineCluster, Refused
 
 from penstock.config.folder import ClusterFile, ClusterFolder, NodeSpec
 from penstock.controller.configuration import read_config, reread
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.spec.errors import SpecError
 
 FILE = """ClusterName=test

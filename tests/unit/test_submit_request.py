@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.request import Request
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.indexes import node_rank
 from penstock.engine.request import SubmitRequest
-from penstock.engine.state import ClusterConfig, Partition, State
+from penstock.engine.state import State
 from penstock.engine.submit import resolve_request
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError

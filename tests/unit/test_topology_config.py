@@ -6,7 +6,7 @@ import pytest
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
 from penstock.config.yaml_subset import read_yaml
-from penstock.engine.state import Topology
+from penstock.engine.cluster_config import Topology
 from penstock.engine.topology import levels_of
 from penstock.spec.topology import Domain, address, block_levels, default_sizes, tree_levels
 
@@ -279,7 +279,7 @@ def test_addresses_name_the_way_from_the_root():
 
 
 def test_the_engine_takes_the_topologies_as_they_are(conf):
-    from penstock.engine.state import Topology
+    from penstock.engine.cluster_config import Topology
 
     config = conf(BASE, yaml=YAML)
     converted = msgspec.convert(config.topologies, tuple[Topology, ...], from_attributes=True)

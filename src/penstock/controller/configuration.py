@@ -16,7 +16,7 @@ from penstock.config.cluster import ENGINE_FIELDS, SlurmConfig, engine_settings,
 from penstock.config.folder import ClusterFolder
 from penstock.config.gresconf import gpus_of
 from penstock.config.reader import read
-from penstock.engine.state import ClusterConfig, Partition, Topology
+from penstock.engine.cluster_config import ClusterConfig, Partition, Topology
 from penstock.spec.errors import SpecError
 from penstock.spec.parameters import FIXED, RESTART, SLURM_CONF
 

@@ -30,10 +30,10 @@ from penstock.controller.mail import send_mail
 from penstock.controller.planner import PlannerHost
 from penstock.controller.reading import Reading
 from penstock.controller.slices import ViewSlices
+from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.reactor import BrokenEvent, Reactor
 from penstock.engine.requests import OP_MAX_CHARACTERS
 from penstock.engine.rows import decode_job, load
-from penstock.engine.state import ClusterConfig
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
 from penstock.store.base import Batch, JobQuery, StoreError

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from penstock.core.request import GresCounts
 from penstock.engine.caller import Caller
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.spec import errors as err
 from penstock.spec import licenses
 from penstock.spec.errors import SlurmError, SpecError

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.engine.state import ClusterConfig, JobSpec, NodeAlloc
+from penstock.engine.cluster_config import ClusterConfig
+from penstock.engine.state import JobSpec, NodeAlloc
 from penstock.wire.messages import ExitRecord, GpuInfo
 
 FEED_VERSION = 1

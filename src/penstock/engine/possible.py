@@ -12,8 +12,9 @@ from penstock.core.feasible import never_fits
 from penstock.core.plan import Reason
 from penstock.core.request import Request, gres_name, parsed
 from penstock.core.slots import gres_names
+from penstock.engine.cluster_config import Partition
 from penstock.engine.indexes import Indexes, gres_of
-from penstock.engine.state import Partition, State
+from penstock.engine.state import State
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError
 from penstock.spec.levels import NO_END

@@ -21,6 +21,7 @@ from penstock.engine import events as e
 from penstock.engine.applier import apply_plan
 from penstock.engine.apply import Changes, apply
 from penstock.engine.attendance import Attendance
+from penstock.engine.cluster_config import ClusterConfig, configured_node, declared_state
 from penstock.engine.dependencies import due_ms, evaluate, invalid_dependency_kills
 from penstock.engine.indexes import Indexes
 from penstock.engine.moves import Moves
@@ -28,7 +29,7 @@ from penstock.engine.notes import Notes
 from penstock.engine.requests import Requests
 from penstock.engine.rows import batch_of
 from penstock.engine.sessions import NodeSessions
-from penstock.engine.state import CANCELLED, DEADLINE, PENDING, ClusterConfig, Job, State, configured_node, declared_state
+from penstock.engine.state import CANCELLED, DEADLINE, PENDING, Job, State
 from penstock.engine.statistics import Statistics
 from penstock.spec import arrays
 from penstock.spec.dependency import parse

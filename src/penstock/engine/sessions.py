@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock.engine import events as e
+from penstock.engine.cluster_config import configured_node, declared_state
 from penstock.engine.commands import SIGKILL, SIGTERM, may_requeue
 from penstock.engine.effects import assign
-from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step, configured_node, declared_state
+from penstock.engine.state import RUNNING, SUSPENDED, Job, Signal, Step
 from penstock.wire import messages as m
 
 if TYPE_CHECKING:

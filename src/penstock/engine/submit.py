@@ -14,11 +14,12 @@ from penstock.core.request import WHOLE_NODE, GresCounts, Request, gres_name, pa
 from penstock.engine import events as e
 from penstock.engine.admission import Memory, admitting, check_times, licenses_asked, within_limits
 from penstock.engine.caller import Caller
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.dependencies import resolve
 from penstock.engine.indexes import Indexes
 from penstock.engine.possible import check_possible, without_preference, worth_waiting
 from penstock.engine.request import SubmitRequest, parse_rlimits, refusal
-from penstock.engine.state import NOT_GIVEN, ClusterConfig, JobSpec, Partition, State
+from penstock.engine.state import NOT_GIVEN, JobSpec, State
 from penstock.engine.topology import check_segment, level_asked, switch_wait_s
 from penstock.spec import arrays, hostlist
 from penstock.spec import errors as err

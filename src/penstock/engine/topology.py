@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from penstock.core.records import TopologyRecord
 from penstock.core.request import Request
+from penstock.engine.cluster_config import ClusterConfig, Partition, Topology
 from penstock.engine.request import SubmitRequest
-from penstock.engine.state import ClusterConfig, Job, JobSpec, Partition, State, Topology
+from penstock.engine.state import Job, JobSpec, State
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.levels import NO_END, parse_level

@@ -13,9 +13,10 @@ from random import Random
 from typing import Any, NamedTuple
 
 from penstock.agent.reconcile import Reconcile
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.reactor import Reactor
 from penstock.engine.rows import load
-from penstock.engine.state import ClusterConfig, Partition, State
+from penstock.engine.state import State
 from penstock.sim.checks import Checks, Violation
 from penstock.sim.clients import Clients
 from penstock.sim.controller import Controller

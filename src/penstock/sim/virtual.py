@@ -17,8 +17,9 @@ from penstock.core.view import Int64, View
 from penstock.engine import events as e
 from penstock.engine.applier import apply_plan
 from penstock.engine.apply import Changes, apply
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import ClusterConfig, JobSpec, Partition, State
+from penstock.engine.state import JobSpec, State
 from penstock.sim.clusterspec import NodeGroup
 from penstock.wire.messages import ExitRecord, GpuInfo
 

@@ -13,7 +13,8 @@ from penstock.controller.views.json_document import envelope, moment, number
 from penstock.controller.views.show import ShowRequest
 from penstock.controller.views.sinfo import InfoRequest, Member, accepts, user_name
 from penstock.controller.views.squeue import known_nodes
-from penstock.engine.state import Node, Partition, State
+from penstock.engine.cluster_config import Partition
+from penstock.engine.state import Node, State
 from penstock.spec import states
 from penstock.spec.errors import SlurmError
 from penstock.spec.gres import format_tres

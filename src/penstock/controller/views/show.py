@@ -20,8 +20,9 @@ from penstock.controller.views.file_names import std_file
 from penstock.controller.views.queue_fields import tres_per
 from penstock.controller.views.sinfo import user_name
 from penstock.controller.views.squeue import QueueRequest, running_steps, select
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.cpus import shown
-from penstock.engine.state import NO_TASK, PENDING, ClusterConfig, Job, Node, NodeAlloc, Partition, State, Step
+from penstock.engine.state import NO_TASK, PENDING, Job, Node, NodeAlloc, State, Step
 from penstock.spec import arrays, hostlist, states
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
 from penstock.spec.gres import format_tres

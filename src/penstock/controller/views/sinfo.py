@@ -17,7 +17,8 @@ from penstock.controller.views import node_facts as facts
 from penstock.controller.views.chunks import PAUSE, Fields, Notes, slices, table, time_value
 from penstock.controller.views.order import Term, each, ordering
 from penstock.controller.views.squeue import FIELDS_MAX, TERMS_MAX, known_nodes
-from penstock.engine.state import Node, Partition, State
+from penstock.engine.cluster_config import Partition
+from penstock.engine.state import Node, State
 from penstock.spec import hostlist, states
 from penstock.spec.errors import SlurmError
 from penstock.spec.fields_sinfo import FIELDS, GROUPING, LETTERS, NODE_FIELDS

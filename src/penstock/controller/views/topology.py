@@ -12,7 +12,8 @@ import msgspec
 
 from penstock.controller.views.chunks import Fields, Notes
 from penstock.controller.views.show import NOT_FOUND, ShowRequest, pieces
-from penstock.engine.state import State, Topology
+from penstock.engine.cluster_config import Topology
+from penstock.engine.state import State
 from penstock.engine.topology import domains_of
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
