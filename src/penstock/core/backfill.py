@@ -258,6 +258,7 @@ class Backfill:
             return None
         start_s, placement, site = best
         self.profile.reserve(placement, start_s, self._end_s(start_s + seconds))
+        self.cells += self.profile.segments + CELLS_OF_A_PLACEMENT
         self.licenses.reserve(site.licenses, start_s, self._end_s(start_s + seconds))
         name = site.partition.name
         self._reserved[name] = self._reserved.get(name, 0) + 1

@@ -69,21 +69,23 @@ def forecast(
 ) -> Generator[int, None, Plan]:
     """A plan in which every record that was looked at starts now or has a reservation; ``promised`` are the reservations of the cycle,
     in its order, ``budget`` is its own. Yields as ``cycle`` does. Not ``complete``: a bound was met."""
-    queue = promised_first(view, promised)
+    queue, waiting = promised_first(view, promised, records)
     everyone = replace(
         budget or Budget(), max_tests=TESTS_MAX, reservations=EVERY, window_s=0, max_jobs=0, max_user_jobs=0, max_partition_jobs=0
     )
-    plan = yield from cycle(with_rows(queue, np.arange(min(records, len(queue.pending)))), everyone, reporter, preference)
-    return replace(plan, complete=plan.complete and len(queue.pending) <= records)
+    plan = yield from cycle(queue, everyone, reporter, preference)
+    return replace(plan, complete=plan.complete and waiting <= records)
 
 
-def promised_first(view: View, promised: Sequence[Reservation]) -> View:
-    """The view with the elements that have a promise in front, each a row of its own that wants the promised partition alone."""
-    row_of = {job_id: row for row, job_id in enumerate(view.pending.job_id.tolist())} if promised else {}
+def promised_first(view: View, promised: Sequence[Reservation], records: int) -> tuple[View, int]:
+    """The view with the elements that have a promise in front, each a row of its own that wants the promised partition alone, cut to so
+    many rows; and how many there would be."""
+    pending = view.pending
+    at = np.flatnonzero(np.isin(pending.job_id, np.array([one.job_id for one in promised], np.int64)))
+    row_of = dict(zip(pending.job_id[at].tolist(), at.tolist(), strict=True))
     known = [one for one in promised if one.job_id in row_of]
     if not known:
-        return view
-    pending = view.pending
+        return with_rows(view, np.arange(min(records, len(pending)))), len(pending)
     first = np.array([row_of[one.job_id] for one in known], np.int64)
     shapes = list(view.shapes)
     wanted: list[int] = []
@@ -96,12 +98,14 @@ def promised_first(view: View, promised: Sequence[Reservation]) -> View:
             shapes.append(shape._replace(partitions=(one.partition,)))
     taken = np.bincount(first, minlength=len(pending))
     rest = np.flatnonzero(pending.count > taken)
+    waiting = len(first) + len(rest)
+    first, rest = first[:records], rest[: max(0, records - len(first))]
     columns = {column.name: getattr(pending, column.name)[np.concatenate((first, rest))] for column in fields(Pending)}
-    columns["shape"][: len(first)] = wanted
+    columns["shape"][: len(first)] = wanted[: len(first)]
     for name in ("count", "startable"):
-        left = np.maximum(getattr(pending, name) - taken, 0)[rest]
+        left = np.maximum(getattr(pending, name)[rest] - taken[rest], 0)
         columns[name] = np.concatenate((np.ones(len(first), np.int64), left))
-    return replace(view, pending=Pending(**columns), shapes=tuple(shapes))
+    return replace(view, pending=Pending(**columns), shapes=tuple(shapes)), waiting
 
 
 def with_rows(view: View, rows: Int64) -> View:
