@@ -67,6 +67,20 @@ def test_a_cluster_of_single_processors_gives_the_same_schedule_as_one_piece():
     assert ours == theirs
 
 
+@pytest.mark.parametrize(("policy", "starts_s", "preemptions", "redone_h"), [("easy", 10_002, 0, 0.0), ("easy-moves", 500, 1, 0.55)])
+def test_jobs_move_where_that_saves_more_than_it_loses(policy, starts_s, preemptions, redone_h):
+    """Each node is half full with a long job when one comes that needs a whole node."""
+    halves = [("x", 100), ("a", 10_000), ("y", 100), ("b", 10_000)]
+    jobs = [TraceJob(name, at, run_s, run_s, 1, 4) for at, (name, run_s) in enumerate(halves, start=1)]
+    experiment = Experiment(parse_cluster("2*n[gpu:8]"), POLICIES[policy], limits_by("log", 0, 0))
+    metrics = experiment.run(iter([*jobs, TraceJob("c", 500, 50, 60, 1, 8)]))
+    begun = dict(zip(metrics.submit_s, metrics.start_s, strict=True))
+    assert begun[500] == starts_s
+    summary = metrics.summary()
+    assert (summary.preemptions, round(summary.redone_h, 2)) == (preemptions, redone_h)
+    assert sorted(metrics.end_s) == ([101, 103, 550, 10_002, 10_500] if preemptions else [101, 103, 10_002, 10_004, 10_052])
+
+
 def test_what_has_ended_is_forgotten():
     groups = parse_cluster("1*n[cpu:4]")
     experiment = Experiment(groups, POLICIES["easy"], limits_by("log", 0, 0))

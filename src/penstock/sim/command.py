@@ -202,7 +202,7 @@ def _text(name: str, limits: str, load: float, summary: Summary) -> str:
             f"  utilisation       {summary.utilisation:.1%} of {summary.makespan_s / 86_400:.1f} days; {device}-hours idle while jobs wait "
             f"{summary.idle_while_pending_h:,.0f}; fragmentation {summary.fragmentation:.1%}",
             f"  queue             mean {summary.queue_mean:.1f}, most {summary.queue_most}; ended by their limit {summary.timeouts}, "
-            f"preempted {summary.preemptions}",
+            f"preempted {summary.preemptions}" + (f", {summary.redone_h:,.1f} {device}-hours done again" if summary.preemptions else ""),
         )
     )
 

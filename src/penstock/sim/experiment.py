@@ -36,7 +36,7 @@ class Tracked:
     """A job that waits or runs: what the engine does not keep of it. ``last_s`` and ``before_s`` are the user's recent run times as it was
     submitted, ``expected_s`` what was expected of it when it started."""
 
-    __slots__ = ("before_s", "begun_s", "expected_s", "last_s", "limit_s", "run_s", "size", "submit_s", "user")
+    __slots__ = ("before_s", "begun_s", "end_s", "expected_s", "last_s", "limit_s", "run_s", "size", "submit_s", "user")
 
     def __init__(self, submit_s: int, run_s: int, limit_s: int, size: int, user: int, recent: User) -> None:
         self.submit_s = submit_s
@@ -46,7 +46,7 @@ class Tracked:
         self.user = user
         self.last_s = recent.last_s
         self.before_s = recent.before_s
-        self.begun_s = self.expected_s = 0
+        self.begun_s = self.expected_s = self.end_s = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Experiment:
         self._seen: list[User] = []
         self._everyone = User()
         self._waiting = 0
-        self._next_full_s = 0
+        self._next_full_s = self._next_moves_s = 0
 
     def run(self, jobs: Iterator[TraceJob], progress: Callable[[int, int], None] | None = None) -> Metrics:
         """To the end of the last job. ``progress`` hears (jobs submitted, jobs ended) now and then."""
@@ -106,8 +106,7 @@ class Experiment:
                 )
             now_s = min(instants)
             while self._ends and self._ends[0][0] <= now_s:
-                self._end(*heapq.heappop(self._ends))
-                ended += 1
+                ended += self._end(*heapq.heappop(self._ends))
             while coming is not None and coming.submit_s <= now_s:
                 self._submit(coming)
                 submitted += 1
@@ -127,7 +126,10 @@ class Experiment:
         self._jobs[job_id] = Tracked(job.submit_s, job.run_s, limit_s or UNLIMITED_RUN_S, size, user, self._seen[user])
         self._waiting += 1
 
-    def _end(self, now_s: int, job_id: int) -> None:
+    def _end(self, now_s: int, job_id: int) -> bool:
+        """Whether it ends: the end of a run that was moved has no meaning any more."""
+        if job_id not in self._jobs or self._jobs[job_id].end_s != now_s:
+            return False
         job = self._jobs.pop(job_id)
         timeout = job.run_s > job.limit_s
         self.cluster.end(now_s, job_id, "TimeLimit" if timeout else "")
@@ -138,6 +140,7 @@ class Experiment:
         self.metrics.ended(job.submit_s, job.begun_s, now_s, job.size, job.user, timeout)
         if self.recorder is not None:
             self.recorder.bars.end(job_id, job.begun_s, now_s, job.user)
+        return True
 
     def _pass(self, now_s: int) -> int | None:
         """Plan and start; when to look again though nothing happens, or None."""
@@ -157,18 +160,41 @@ class Experiment:
                 job = self._jobs[job_id]
                 job.begun_s = now_s
                 job.expected_s = expected[job_id]
-                heapq.heappush(self._ends, (now_s + min(job.run_s, job.limit_s), job_id))
+                job.end_s = now_s + min(job.run_s, job.limit_s)
+                heapq.heappush(self._ends, (job.end_s, job_id))
                 if self.recorder is not None:
                     self.recorder.bars.start(job_id, self._parts(job_id, view))
             self._waiting -= len(started)
             if started:
                 view = self.cluster.view(now_s)
+            if plan.complete and self._waiting and self._moved(now_s):
+                view = self.cluster.view(now_s)
+                continue
             if plan.complete:
                 if policy.at_events is not None:
                     wake_s = self._full_after(now_s, budget is policy.budget, bool(started))
                 break
         self._observe(now_s, view)
         return wake_s if self._waiting else None
+
+    def _moved(self, now_s: int) -> bool:
+        """Whether running jobs have moved, so that another pass is to be made."""
+        if not self.policy.moves_s or now_s < self._next_moves_s:
+            return False
+        ran_s = {job_id: now_s - job.begun_s for job_id, job in self._jobs.items() if job.end_s}
+        found = self.cluster.moves(ran_s, self.policy.budget)
+        if found is None:
+            self._next_moves_s = now_s + self.policy.moves_s
+            return False
+        self.cluster.move(found)
+        for one in found.moves:
+            job = self._jobs[one.job_id]
+            self.metrics.moved(job.size * (now_s - job.begun_s))
+            if self.recorder is not None:
+                self.recorder.bars.end(one.job_id, job.begun_s, now_s, job.user)
+            job.end_s = 0
+        self._waiting += len(found.moves)
+        return True
 
     def _full_is_due(self, now_s: int) -> bool:
         """Full passes stand on the grid of the interval. One that would have been due while nobody waited is made at its next point."""

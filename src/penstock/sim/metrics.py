@@ -53,11 +53,13 @@ class Jobs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Times in seconds; ``device`` is GPU or CPU."""
+    """Times in seconds; ``device`` is GPU or CPU. ``redone_h`` are device-hours of runs that were preempted and began anew; a job's wait
+    is all its time but that of its last run."""
 
     jobs: int
     timeouts: int
     preemptions: int
+    redone_h: float
     device: str
     devices: int
     jct_s: Spread
@@ -85,6 +87,7 @@ class Metrics:
         self.devices = devices
         self.submit_s, self.start_s, self.end_s, self.size, self.user = (array("q") for _ in range(5))
         self.timeouts = self.preemptions = self.passes = 0
+        self._redone = 0
         self.queue_most = 0
         self._first_s: int | None = None
         self._last_s = 0
@@ -117,6 +120,11 @@ class Metrics:
             column.append(value)
         self.timeouts += timeout
 
+    def moved(self, device_s: int) -> None:
+        """A run of so many device-seconds was ended, to begin anew."""
+        self.preemptions += 1
+        self._redone += device_s
+
     def jobs(self) -> Jobs:
         submit_s, start_s, end_s, user = (_array(column) for column in (self.submit_s, self.start_s, self.end_s, self.user))
         jct_s = end_s - submit_s
@@ -133,6 +141,7 @@ class Metrics:
             jobs=len(user),
             timeouts=self.timeouts,
             preemptions=self.preemptions,
+            redone_h=self._redone / 3600,
             device=self.device,
             devices=self.devices,
             jct_s=Spread.of(jct_s),

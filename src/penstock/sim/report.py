@@ -71,6 +71,7 @@ def _figures(done: list[tuple[str, Experiment, Summary]]) -> str:
         *(f"wait {what} s" for what in ("mean", "median", "p95", "p99")),
         *(f"completion {what} s" for what in ("mean", "median", "p95", "p99")),
         *("bounded slowdown", "utilisation", f"{device}-hours idle while jobs wait", "fragmentation", "Jain's index", "preemptions"),
+        f"{device}-hours done again",
         *("ended by limit", "makespan days", "jobs"),
     ]
     rows = []
@@ -84,6 +85,7 @@ def _figures(done: list[tuple[str, Experiment, Summary]]) -> str:
             f"{summary.fragmentation:.1%}",
             f"{summary.jain:.3f}",
             str(summary.preemptions),
+            f"{summary.redone_h:,.1f}",
             f"{summary.timeouts:,}",
             f"{summary.makespan_s / 86_400:.1f}",
             f"{summary.jobs:,}",

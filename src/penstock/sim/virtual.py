@@ -9,6 +9,7 @@ and runs, not with the log.
 
 from __future__ import annotations
 
+from penstock.core.consolidation import Consolidation, NoPlan, consolidate
 from penstock.core.cycle import Budget, cycle
 from penstock.core.grounds import Memory
 from penstock.core.plan import Plan
@@ -19,7 +20,8 @@ from penstock.engine.applier import apply_plan
 from penstock.engine.apply import Changes, apply
 from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.indexes import Indexes
-from penstock.engine.state import JobSpec, State
+from penstock.engine.moves import Moves
+from penstock.engine.state import PREEMPTED, JobSpec, State
 from penstock.sim.clusterspec import NodeGroup
 from penstock.wire.messages import ExitRecord, GpuInfo
 
@@ -38,6 +40,7 @@ class VirtualCluster:
         self._changes = Changes()
         self.indexes = Indexes(self.state)
         self.memory = Memory()
+        self._moves = Moves(self.state, self.indexes)
         self.now_ms = EPOCH_MS
         self._propose(e.Configured(self.now_ms, ClusterConfig(partitions=(Partition(PARTITION, default=True),), min_job_age_s=0)))
         for group in groups:
@@ -75,6 +78,26 @@ class VirtualCluster:
             self._propose(e.RunEnded(self.now_ms, job_id, job.attempt, node, record))
         self._propose(e.JobsPurged(self.now_ms, (job_id,)))
         self.indexes.finished.clear()
+
+    def moves(self, ran_s: dict[int, int], budget: Budget) -> Consolidation | None:
+        """The plan by which some of these running jobs move, if there is one that is worthwhile."""
+        work = consolidate(self.indexes.columns.view(self.state.seq, self.now_ms // 1000), ran_s, self._moves.waiters, 0, budget)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                found: Consolidation | NoPlan = done.value
+                return found if isinstance(found, Consolidation) and found.worthwhile else None
+
+    def move(self, found: Consolidation) -> None:
+        """End the jobs that move, which wait again at once."""
+        for one in found.moves:
+            job = self.state.jobs[one.job_id]
+            self._propose(e.JobEnding(self.now_ms, job.id, PREEMPTED, requeue="requeue", moved_for=found.start.job_id))
+            for node in job.nodes_left:
+                self._propose(e.RunEnded(self.now_ms, job.id, job.attempt, node, ExitRecord()))
+        for one in found.moves:
+            self._propose(e.JobChanged(self.now_ms, one.job_id, eligible_ms=self.now_ms))
 
     def view(self, second: int) -> View:
         self._at(second)

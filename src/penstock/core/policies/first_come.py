@@ -8,6 +8,8 @@ easy          The first blocked job has a reservation at the earliest instant th
               later as long as jobs keep their limits, so nobody starves.
 conservative  Every job has a reservation; nobody overtakes a job that came before it at that job's cost. Mu'alem and Feitelson,
               "Utilization, predictability, workloads, and user runtime estimates in scheduling the IBM SP2 with backfilling", TPDS 2001.
+easy-moves    easy, and every five minutes running jobs may move (``core.consolidation``), each beginning anew without a checkpoint, where
+              the first blocked job then starts at once and, by time limits, more waiting is saved than work is lost.
 """
 
 from __future__ import annotations
@@ -19,4 +21,7 @@ from penstock.core.policies.policy import Policy
 FIFO = Policy("fifo", "strict first come, first served: nothing overtakes", Budget(reservations=0, strict=True))
 GREEDY = Policy("greedy", "whoever fits starts; no reservations, large jobs can starve", Budget(reservations=0))
 EASY = Policy("easy", "backfill behind one reservation (Lifka 1995)", Budget(reservations=1))
+EASY_MOVES = Policy(
+    "easy-moves", "easy, and running jobs move and begin anew where that saves more than it loses", EASY.budget, moves_s=300
+)
 CONSERVATIVE = Policy("conservative", "backfill behind a reservation for every blocked job", Budget(reservations=EVERY))

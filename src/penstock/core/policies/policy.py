@@ -63,6 +63,8 @@ class Policy:
     at_events   of the passes between two of those, at each event; None: every event gives a full pass
     interval_s  from one full pass to the next, where ``at_events`` is given
     recheck_s   the same while nothing happens between them (keys grow with age)
+    moves_s     from one search for running jobs that move (``consolidation``) to the next; 0: none moves. Only where the queue's own
+                order counts and every event gives a full pass
     """
 
     name: str
@@ -75,6 +77,11 @@ class Policy:
     at_events: Budget | None = None
     interval_s: int = 0
     recheck_s: int = 0
+    moves_s: int = 0
+
+    def __post_init__(self) -> None:
+        if self.moves_s and (self.needs_facts or self.at_events is not None):
+            raise ValueError(f"policy {self.name}: jobs can move in the queue's own order only")
 
     @property
     def needs_facts(self) -> bool:
