@@ -9,6 +9,7 @@ from penstock.agent.inventory import simulated_gpus
 from penstock.controller.views import job_facts, node_facts, show
 from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.indexes import Indexes
+from penstock.engine.planner_records import share_of
 from penstock.spec import errors as err
 from penstock.wire import messages as m
 
@@ -115,7 +116,7 @@ def test_the_law_holds_when_gpus_take_other_places(cluster):
     cluster.reactor.nodes.hello(hello, cluster.now_ms)
     cluster.reactor.flush()
     assert indexes.summary() == Indexes(state, indexes.clock_ms).summary()
-    assert indexes.share(alloc(cluster, second)).gres == (("gpu:a100#00", 3),)
+    assert share_of(state.nodes, alloc(cluster, second)).gres == (("gpu:a100#00", 3),)
 
 
 def runs_of(cluster):

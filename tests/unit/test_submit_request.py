@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from penstock.core.request import Request
 from penstock.engine.cluster_config import ClusterConfig, Partition
-from penstock.engine.indexes import node_rank
+from penstock.engine.planner_records import node_rank
 from penstock.engine.request import SubmitRequest
 from penstock.engine.state import State
 from penstock.engine.submit import resolve_request

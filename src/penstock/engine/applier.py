@@ -14,7 +14,8 @@ from penstock.core.request import Request, gres_name
 from penstock.core.slots import PARTS_OF, split_slot
 from penstock.engine import events as e
 from penstock.engine.cpus import lowest_free
-from penstock.engine.indexes import Indexes, devices_of
+from penstock.engine.indexes import Indexes
+from penstock.engine.planner_records import devices_of
 from penstock.engine.state import NO_TASK, PENDING, NodeAlloc, State
 from penstock.spec import arrays
 

@@ -8,38 +8,24 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
-from penstock.core.columns import Columns, NodeRecord, PartitionRecord, PendingRecord
+from penstock.core.columns import Columns, NodeRecord, PendingRecord
 from penstock.core.plan import Reason, Share
 from penstock.core.request import UNLIMITED_S, Request
-from penstock.core.slots import slot_key
-from penstock.core.view import Batch
 from penstock.engine.apply import Changes
 from penstock.engine.cpus import mask_of
 from penstock.engine.deadlines import Deadlines
+from penstock.engine.planner_records import end_s, node_record, partition_record, share_of
 from penstock.engine.same_name import SameName
-from penstock.engine.state import COMPLETED, PENDING, SUSPENDED, Job, JobSpec, Node, NodeAlloc, State, share_parts
-from penstock.engine.topology import topology_of, topology_records, waiting_since_ms, wished, wishes_end_ms
-from penstock.spec import hostlist
+from penstock.engine.shared_specs import SharedSpecs
+from penstock.engine.state import COMPLETED, PENDING, Job, NodeAlloc, State
+from penstock.engine.topology import topology_records, waiting_since_ms, wished, wishes_end_ms
 from penstock.spec.arrays import count
 from penstock.spec.dependency import parent_ids
-from penstock.wire.messages import GpuInfo
 
 K = TypeVar("K", int, tuple[int, str])
-
-SPECS_MAX = 4_096
-"""Specs that are remembered for sharing."""
-PARTS_MAX = 16_384
-"""Parts of specs that are."""
-
-
-NODE_PREFIX_BYTES = 256
-"""Longer prefixes of node names are ranked by their length first."""
-NODE_NUMBER_BYTES = 16
-"""Enough for the digits that a hostlist counts with (hostlist.MAX_DIGITS)."""
-
 
 History = Callable[[int], list[int]]
 """Base states of the rows of a job or array that ended and left memory; empty where even the accounting does not know it."""
@@ -59,9 +45,7 @@ class Indexes:
         "_extra",
         "_held_by",
         "_moved",
-        "_parts",
         "_seen_parents",
-        "_specs",
         "_throttled",
         "active_elements",
         "array_rows",
@@ -83,6 +67,7 @@ class Indexes:
         "reshaped",
         "same_name",
         "singletons",
+        "specs",
         "state",
         "steps_of",
     )
@@ -126,8 +111,7 @@ class Indexes:
         """Jobs that have not finished, elements counted one by one."""
         self.feasible: dict[tuple[str, Request], Reason | None] = {}
         """What `never_fits` said of (partition, request); empty again when nodes or partitions change."""
-        self._specs: dict[JobSpec, JobSpec] = {}
-        self._parts: dict[Hashable, Hashable] = {}
+        self.specs = SharedSpecs()
         self._extra: dict[int, int] = {}
         """Array row -> pending elements beyond the first."""
         self._throttled: dict[int, dict[int, None]] = {}
@@ -181,7 +165,7 @@ class Indexes:
             if self._columns_node.pop(name, None):
                 self.columns.remove_node(name)
             return
-        record = NodeRecord(name, node_rank(name), node.cpus, node.memory_mib, gres_of(node), node.schedulable, node.weight, node.features)
+        record = node_record(node)
         if self._columns_node.get(name) != record:
             self._columns_node[name] = record
             self.feasible.clear()
@@ -194,18 +178,7 @@ class Indexes:
         self.columns.set_licenses(dict(self.state.config.licenses))
         config = self.state.config
         for partition in config.partitions:
-            topology = topology_of(config, partition)
-            self.columns.upsert_partition(
-                PartitionRecord(
-                    partition.name,
-                    partition.nodes or tuple(self.state.nodes),
-                    partition.state,
-                    partition.max_time_s,
-                    partition.max_nodes,
-                    partition.priority_tier,
-                    topology.name if topology is not None else "",
-                )
-            )
+            self.columns.upsert_partition(partition_record(config, partition, self.state.nodes))
 
     # --- jobs ---
 
@@ -347,7 +320,8 @@ class Indexes:
         held = self._held_by.get(job.id)
         entry = None
         if held:
-            entry = (self._end_s(job), tuple([self.share(alloc) for alloc in held]), job.licenses)
+            shares = tuple([share_of(self.state.nodes, alloc) for alloc in held])
+            entry = (end_s(job, self.state.config.kill_wait_s), shares, job.licenses)
         before = self._columns_running.get(job.id)
         if entry == before:
             return
@@ -358,29 +332,6 @@ class Indexes:
             self.columns.start_running(job.id, *entry)
             self._columns_running[job.id] = entry
 
-    def _end_s(self, job: Job) -> int:
-        """When the planner reckons with the end of what holds resources; a suspended job has its time left, whenever that goes on."""
-        if job.state > SUSPENDED:
-            return -(-job.end_ms // 1000) + self.state.config.kill_wait_s
-        limit_s = job.spec.time_limit_s
-        if job.state == SUSPENDED:
-            ran_ms = job.suspend_ms - job.start_ms - job.suspended_total_ms
-            return -max(1, (limit_s or UNLIMITED_S) - ran_ms // 1000)
-        if job.end_limit_ms:
-            return -(-job.end_limit_ms // 1000)
-        return -(-(job.start_ms + job.suspended_total_ms) // 1000) + UNLIMITED_S
-
-    def share(self, alloc: NodeAlloc) -> Share:
-        """An allocation in the planner's words."""
-        if not alloc.gpus:
-            return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib)
-        node = self.state.nodes[alloc.node]
-        pools: dict[str, int] = {}
-        for key, amount, gpu in devices_of(node):
-            if gpu.uuid in alloc.gpus:
-                pools[key] = pools.get(key, 0) + (alloc.shards or amount)
-        return Share(alloc.node, alloc.ntasks, alloc.cpus, alloc.memory_mib, tuple(sorted(pools.items())))
-
     def _forget(self, job_id: int) -> None:
         array_id = self._array_of.pop(job_id, 0)
         if array_id:
@@ -390,18 +341,6 @@ class Indexes:
             if not rows:
                 del self.array_rows[array_id]
         self.steps_of.pop(job_id, None)
-
-    def one_of(self, spec: JobSpec) -> JobSpec:
-        """An equal spec that a recent job has, else this one: 100,000 jobs submitted alike keep one."""
-        if len(self._specs) >= SPECS_MAX:
-            self._specs.clear()
-        known = self._specs.get(spec)
-        if known is None:
-            if len(self._parts) >= PARTS_MAX:
-                self._parts.clear()
-            share_parts(spec, self._parts)
-            known = self._specs[spec] = spec
-        return known
 
     def became_eligible(self, now_ms: int) -> list[int]:
         """Jobs whose begin time, or the end of their wait for nearness, has come since the last call; the planner's columns follow."""
@@ -453,37 +392,3 @@ def _keep(index: dict[K, dict[int, None]], key: K, job_id: int, wanted: bool) ->
         index.setdefault(key, {})[job_id] = None
     elif key in index and index[key].pop(job_id, 0) is None and not index[key]:
         del index[key]
-
-
-def as_batch(spec: JobSpec) -> Batch:
-    """What a job asks for, to the planner's questions."""
-    return Batch(spec.request, spec.partitions, spec.time_limit_s or UNLIMITED_S, spec.time_min_s, spec.deadline_ms // 1000)
-
-
-def pool_of(gpu_type: str) -> str:
-    """The planner's pool of a GPU type."""
-    return f"gpu:{gpu_type}" if gpu_type else "gpu"
-
-
-def node_rank(name: str) -> int:
-    """A number that sorts as the names do in a hostlist: ranks of a job's nodes do not depend on who registered first."""
-    prefix, digits, number = hostlist.sort_key(name)
-    fixed = bytes((digits,)) + number.to_bytes(NODE_NUMBER_BYTES, "big")
-    return int.from_bytes(prefix.encode("utf-8", "replace").ljust(NODE_PREFIX_BYTES, b"\0") + fixed, "big")
-
-
-def gres_of(node: Node) -> tuple[tuple[str, int], ...]:
-    """Usable devices of a node by pool."""
-    pools: dict[str, int] = {}
-    for key, amount, _ in devices_of(node):
-        pools[key] = pools.get(key, 0) + amount
-    return tuple(sorted(pools.items()))
-
-
-def devices_of(node: Node) -> Iterator[tuple[str, int, GpuInfo]]:
-    """The planner's key of each GPU, and its amount: a unit of its pool, or where it may be shared a slot of its own, in shards."""
-    for position, gpu in enumerate(node.gpus):
-        if gpu.shards:
-            yield slot_key(pool_of(gpu.type), position), gpu.shards, gpu
-        else:
-            yield pool_of(gpu.type), 1, gpu

@@ -13,7 +13,8 @@ from penstock.core.plan import Reason
 from penstock.core.request import Request, gres_name, parsed
 from penstock.core.slots import gres_names
 from penstock.engine.cluster_config import Partition
-from penstock.engine.indexes import Indexes, gres_of
+from penstock.engine.indexes import Indexes
+from penstock.engine.planner_records import gres_of
 from penstock.engine.state import State
 from penstock.spec import errors as err
 from penstock.spec.errors import SlurmError

@@ -21,7 +21,7 @@ from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
-from penstock.engine.indexes import as_batch
+from penstock.engine.planner_records import as_batch
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
 from penstock.engine.state import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SUSPENDED, Job

@@ -16,7 +16,8 @@ import msgspec
 from penstock.engine.apply import Changes, apply
 from penstock.engine.cluster_config import ClusterConfig
 from penstock.engine.events import decode as decode_event
-from penstock.engine.state import STATE_NAMES, Counters, Job, JobSpec, Node, Signal, State, Step, share_parts
+from penstock.engine.shared_specs import share_parts
+from penstock.engine.state import STATE_NAMES, Counters, Job, JobSpec, Node, Signal, State, Step
 from penstock.store.base import Batch, JobIndex, Loaded, StepIndex, StoreFailed, StoreNewer, run_key, step_key
 
 ROWS_VERSION = 1

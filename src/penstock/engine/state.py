@@ -9,10 +9,7 @@ memory is MiB.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 import msgspec
-from msgspec.structs import force_setattr
 
 from penstock.core.request import Request
 from penstock.engine.cluster_config import ClusterConfig
@@ -61,7 +58,7 @@ class NodeAlloc(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What the user asked for, validated and with the cluster's defaults filled in. Equal ones are one object (`Indexes.one_of`): the
+    """What the user asked for, validated and with the cluster's defaults filled in. Equal ones are one object (`SharedSpecs`): the
     elements of an array, and jobs submitted in the same words."""
 
     name: str
@@ -140,22 +137,6 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """So long after it became eligible the job starts on any number of switches."""
     unattended: bool = False
     """salloc --no-shell: an allocation that is meant to have no client."""
-
-
-SHARED_PARTS = (
-    *("request", "partitions", "asked", "user", "group", "account", "qos", "alloc_node", "rlimits"),
-    *("gpus_per_node", "gres", "gpus", "time_limit_s", "mem_per_node_mib", "mem_per_cpu_mib"),
-)
-"""Fields of a spec in which jobs that differ otherwise are often alike."""
-
-
-def share_parts(spec: JobSpec, known: dict[Hashable, Hashable]) -> None:
-    """Let the spec hold the very objects of equal parts that are known, so that jobs that differ in their names alone do not cost a Request
-    each. The spec stays equal to what it was."""
-    for name in SHARED_PARTS:
-        part = getattr(spec, name)
-        if part:
-            force_setattr(spec, name, known.setdefault(part, part))
 
 
 class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):

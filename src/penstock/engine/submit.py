@@ -152,7 +152,7 @@ def submit(
     return e.JobSubmitted(
         now_ms=now_ms,
         job_id=job_id,
-        spec=indexes.one_of(spec),
+        spec=indexes.specs.one_of(spec),
         environment=environment,
         priority=0 if hold else base_priority(job_id, request.nice),
         hold=hold,

@@ -53,7 +53,7 @@ class VirtualCluster:
         """A job waits from now on; its id."""
         self._at(second)
         job_id = self.state.counters.next_job_id
-        spec = self.indexes.one_of(
+        spec = self.indexes.specs.one_of(
             JobSpec(
                 name="",
                 uid=user,

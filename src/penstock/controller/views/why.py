@@ -23,7 +23,8 @@ from penstock.core.outlook import batch_at
 from penstock.core.view import View
 from penstock.engine.admission import refusal
 from penstock.engine.caller import Caller
-from penstock.engine.indexes import Indexes, as_batch
+from penstock.engine.indexes import Indexes
+from penstock.engine.planner_records import as_batch
 from penstock.engine.state import PENDING, RUNNING, STATE_NAMES, SUSPENDED, Job, State
 from penstock.engine.why import Document, obstacles, planner_part
 from penstock.spec import arrays
