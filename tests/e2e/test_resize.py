@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 
 import pytest
-from conftest import Cluster, running
+from conftest import Cluster, running, wait_for
 
 SCRIPT = """#!/bin/bash
 #SBATCH -N3 -n6 --ntasks-per-node=2 --output=out --mem=100
@@ -35,7 +35,7 @@ def test_a_script_gives_a_node_back_and_goes_on(cluster: Cluster):
     (cluster.work / "job.sh").write_text(SCRIPT)
     job = cluster.submit("job.sh")
     cluster.wait_file("stop")
-    assert cluster.run("sinfo", "-h", "-N", "-n", "node2", "-o", "%t").strip() == "idle"
+    wait_for(lambda: cluster.run("sinfo", "-h", "-N", "-n", "node2", "-o", "%t").strip() == "idle", "node2 idle")
     cluster.wait_state(job, "COMPLETED")
     lines = [line for line in (cluster.work / "out").read_text().splitlines() if not line.startswith(("srun:", "slurmstepd:"))]
     assert lines[:3] == [
