@@ -8,8 +8,8 @@ from penstock.core.request import Request
 from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.engine.planner_records import node_rank
 from penstock.engine.request import SubmitRequest
+from penstock.engine.sizes import resolve_request
 from penstock.engine.state import State
-from penstock.engine.submit import resolve_request
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError
 

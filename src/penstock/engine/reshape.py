@@ -14,8 +14,9 @@ from penstock.core.request import WHOLE_NODE, Request
 from penstock.engine.admission import check_times, licenses_asked
 from penstock.engine.indexes import Indexes
 from penstock.engine.possible import check_possible
+from penstock.engine.sizes import constraint_text, node_names
 from penstock.engine.state import Job, JobSpec, State
-from penstock.engine.submit import choose_partitions, constraint_text, node_names
+from penstock.engine.submit import choose_partitions
 from penstock.engine.topology import level_asked
 from penstock.spec import errors as err
 from penstock.spec import quantities, times
