@@ -105,6 +105,7 @@ def world() -> State:
             end_limit_ms=NOW_MS + 30 * MINUTE_MS,
         ),
         waits(24, "both", GPU8, partitions=("closed", "gpu", "short"), hours=2),
+        waits(25, "grid", Request(gres_per_node=(("gpu", 3),)), array_job_id=25, pending_tasks=((0, 11, 1),)),
     ]
     state.jobs = {job.id: job for job in jobs}
     return state
@@ -164,6 +165,8 @@ CASES = {
     "running_element": "22_1",
     "ended": "9",
     "several_partitions": "24",
+    "array": "25",
+    "element_that_waits": "25_7",
     "unknown": "999",
     "no_id": "x",
 }

@@ -8,6 +8,7 @@ import pytest
 from dsl import NOW_S, Scenario, cluster
 
 from penstock.core.cycle import Budget, cycle
+from penstock.core.elements import ELEMENTS_MAX
 from penstock.core.evidence import TOGETHER
 from penstock.core.explain import Explanation, explain
 from penstock.core.outlook import batch_at, forecast
@@ -301,3 +302,37 @@ def test_parts_are_counted_in_shards():
     scenario = cluster("1*n[gpu:2/10]").running("r: n0 6gpu#00", "s: n0 7gpu#01 2h").pending("a: 5shard")
     (blocker,) = why(scenario, "a").blockers
     assert (blocker.what, blocker.free, blocker.configured, blocker.reason.most) == ("shard", 7, 20, 4)
+
+
+# --- arrays ---
+
+
+def starts(found: Explanation) -> tuple[int, list[int]]:
+    """(elements that start now, seconds until the next ones do)"""
+    assert found.array is not None
+    return found.array.now, [start_s - NOW_S for start_s in found.array.later_s]
+
+
+def test_of_an_array_it_is_told_how_many_start_now_and_when_the_others_do():
+    scenario = busy_pair().pending("a: 1cpu 2gpu x5 1h")
+    assert starts(why(scenario, "a")) == (1, [HOUR_S] * 4)
+
+
+def test_the_elements_start_behind_those_that_are_ahead_of_them():
+    scenario = busy_pair().pending("first: 1cpu 8gpu 1h", "a: 1cpu 2gpu x5 2h")
+    assert starts(why(scenario, "a")) == (0, [2 * HOUR_S] * 5)
+
+
+def test_the_limit_of_an_array_bounds_what_is_told_of_it():
+    found = why(busy_pair().pending("a: 1cpu 2gpu x5 %2 1h"), "a")
+    assert (found.array.waiting, found.array.startable) == (5, 2)
+    assert starts(found) == (1, [HOUR_S])
+
+
+def test_of_a_large_array_the_first_elements_are_told():
+    found = why(cluster("1*n[cpu:1]").running("r: n0 1cpu 1h").pending("a: 1cpu x1000000 1m"), "a")
+    assert starts(found) == (0, [HOUR_S + 60 * number for number in range(ELEMENTS_MAX)])
+
+
+def test_a_single_job_has_no_elements():
+    assert why(busy_pair().pending("a: 1cpu 2gpu 1h"), "a").array is None

@@ -18,6 +18,7 @@ import numpy as np
 
 from penstock.core.backfill import Backfill
 from penstock.core.cycle import Budget, Reporter, cycle, depths
+from penstock.core.elements import Elements, elements_of
 from penstock.core.evidence import Blocker, blockers_in
 from penstock.core.outlook import RECORDS_MAX, forecast, with_rows
 from penstock.core.plan import Reason, Reservation
@@ -50,6 +51,7 @@ class Explanation:
                ``not before`` (only so many of those ahead were looked at), or empty
     looked_at  records ahead that the estimate took into account
     changes    single changes with which it would start sooner, the soonest first
+    array      when its elements start, where several wait
     """
 
     job_id: int
@@ -65,6 +67,7 @@ class Explanation:
     basis: str
     looked_at: int
     changes: tuple[Change, ...]
+    array: Elements | None = None
 
 
 class Ear(Reporter):
@@ -113,6 +116,11 @@ def explain(
         limits_s = [view.partitions[name].max_time_s for name in batch.partitions if name in view.partitions]
         question = Question(batch, own_s, plan.reservations, limits_s, untried, wider_levels(view, batch))
         changes = yield from what_if(view.now_s, ear.policy, later, question)
+    array: Elements | None = None
+    if len(rows) and view.pending.count[row] > 1:
+        behind = queue_ear.policy if queue.complete and not ear.policy.closed(batch) else None
+        counts = int(view.pending.count[row]), 0 if too_deep else int(view.pending.startable[row])
+        array = yield from elements_of(ear.policy, behind, batch, job_id, *counts)
     ahead = _ahead(view, row, batch)
     return Explanation(
         job_id=job_id,
@@ -128,6 +136,7 @@ def explain(
         basis=basis,
         looked_at=min(row, RECORDS_MAX),
         changes=changes,
+        array=array,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from penstock.core.elements import Elements
 from penstock.core.evidence import Blocker
 from penstock.core.explain import IMPOSSIBLE, POLICY, TIERS, WAITING, Explanation
 from penstock.core.plan import Reservation
@@ -47,10 +48,27 @@ def planner_part(found: Explanation, request: Request, named: Named) -> Document
             "in_queue": found.in_queue,
         },
         "start": {"basis": found.basis, "looked_at": found.looked_at, **_where(found.start)},
+        "array": array_document(found.array) if found.array is not None else {},
         "sooner": [
             {"option": change.option, "value": change.value, "now": change.start.start_s <= found.now_s, **_where(change.start)}
             for change in found.changes
         ],
+    }
+
+
+def array_document(array: Elements, place: int = 0) -> Document:
+    """``place`` is that of the element that was asked about among those that wait, from 1 on; 0: no single one."""
+    later_s = array.later_s
+    own_s = later_s[place - array.now - 1] if array.now < place <= array.now + len(later_s) else 0
+    return {
+        "waiting": array.waiting,
+        "startable": array.startable,
+        "now": array.now,
+        "next_s": later_s[0] if later_s else 0,
+        "last_s": later_s[-1] if later_s else 0,
+        "looked_at": array.now + len(later_s),
+        "place": place,
+        "own_s": own_s,
     }
 
 

@@ -106,7 +106,7 @@ def render(document: Fact) -> str:
     for at, blocker in enumerate(blockers):
         head = HEADS[str(document["tier"])] if at == 0 else "also"
         lines += ["", *_blocker(head, blocker)] if at == 0 else _blocker(head, blocker)
-    lines += ["", *_place(document), *_start(document), *_changes(document)]
+    lines += ["", *_place(document), *_start(document), *_array(document), *_changes(document)]
     return "\n".join(lines) + "\n"
 
 
@@ -178,6 +178,29 @@ def _start(document: Fact) -> list[str]:
     if basis == "now":
         return _wrap("start", f"now on {start['nodes']} in partition {start['partition']} ({note})")
     return _wrap("start", f"{format_time(_number(start['at_s']))} on {start['nodes']} in partition {start['partition']} ({note})")
+
+
+def _array(document: Fact) -> list[str]:
+    """How many elements start now, when the next and the last, and the one that was asked about."""
+    array = _fact(document.get("array"))
+    if not array or _fact(document["start"])["basis"] in ("", "delayed"):
+        return []
+    waiting, startable, now, seen = (_number(array[key]) for key in ("waiting", "startable", "now", "looked_at"))
+    next_s, last_s = _number(array["next_s"]), _number(array["last_s"])
+    words = [f"{waiting} wait"]
+    if startable < waiting:
+        words.append(f"the limit of the array lets {startable} of them start")
+    words.append("all can start now" if now == waiting else f"{now or 'none'} can start now")
+    if next_s:
+        words.append(f"the next at {format_time(next_s)}")
+    if seen > now + 1:
+        words.append(f"{'the last' if seen == waiting else f'number {seen}'} at {format_time(last_s)}")
+    lines = _wrap("elements", ", ".join(words))
+    place = _number(array["place"])
+    if place:
+        when = "now" if place <= now else f"at {format_time(_number(array['own_s']))}" if array["own_s"] else "not known"
+        lines += _wrap("", f"the one asked about is number {place} of them: {when}")
+    return lines
 
 
 def _changes(document: Fact) -> list[str]:

@@ -26,11 +26,11 @@ from penstock.engine.caller import Caller
 from penstock.engine.indexes import Indexes
 from penstock.engine.planner_records import as_batch
 from penstock.engine.state import PENDING, RUNNING, STATE_NAMES, SUSPENDED, Job, State
-from penstock.engine.why import Document, obstacles, planner_part
+from penstock.engine.why import Document, array_document, obstacles, planner_part
 from penstock.spec import arrays
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
 from penstock.spec.explanation import count
-from penstock.spec.jobids import parse_job_id
+from penstock.spec.jobids import JobSelector, parse_job_id
 from penstock.spec.quantities import format_memory
 from penstock.spec.times import format_duration
 from penstock.store.base import JobQuery
@@ -44,12 +44,13 @@ class WhyRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def why(state: State, indexes: Indexes, budget: Budget, fields: Fields, accounts: Accounts) -> Iterator[bytes]:
     """The document, after as many pauses as the planner takes slices."""
-    job = find(state, indexes, accounts, msgspec.convert(fields, WhyRequest).job)
+    selector = selected(msgspec.convert(fields, WhyRequest).job)
+    job = find(state, indexes, accounts, selector)
     document = about(job)
     if job.state == PENDING:
         view = indexes.columns.view(state.seq, indexes.clock_ms // 1000)
         planned: Document = {}
-        for step in waiting(state, indexes, budget, job, view):
+        for step in waiting(state, indexes, budget, job, view, place_of(job, selector)):
             if isinstance(step, dict):
                 planned = step
             else:
@@ -58,12 +59,24 @@ def why(state: State, indexes: Indexes, budget: Budget, fields: Fields, accounts
     yield _encode(document) + b"\n"
 
 
-def find(state: State, indexes: Indexes, accounts: Accounts, text: str) -> Job:
-    """The row that an id names: of an array the elements that wait, else one that runs, else the last."""
+def selected(text: str) -> JobSelector:
     try:
-        selector = parse_job_id(text)
+        return parse_job_id(text)
     except SpecError as error:
         raise SlurmError(ESLURM_INVALID_JOB_ID, detail=str(error)) from None
+
+
+def place_of(job: Job, selector: JobSelector) -> int:
+    """The place of the one element that is asked about among those that wait, from 1 on; 0: no single one is."""
+    tasks = selector.tasks
+    if tasks is None or arrays.count(tasks) != 1 or not arrays.keep(job.pending_tasks, tasks):
+        return 0
+    task = arrays.first(tasks)
+    return 1 + (arrays.count(arrays.keep(job.pending_tasks, ((0, task - 1, 1),))) if task else 0)
+
+
+def find(state: State, indexes: Indexes, accounts: Accounts, selector: JobSelector) -> Job:
+    """The row that an id names: of an array the elements that wait, else one that runs, else the last."""
     rows = indexes.rows_of(selector.job_id)
     if not rows:
         rows = list(accounts.jobs(JobQuery(ids=(selector.job_id,))))
@@ -106,7 +119,7 @@ def _asks(job: Job) -> str:
     return ", ".join(words)
 
 
-def waiting(state: State, indexes: Indexes, budget: Budget, job: Job, view: View) -> Iterator[Document | None]:
+def waiting(state: State, indexes: Indexes, budget: Budget, job: Job, view: View, place: int = 0) -> Iterator[Document | None]:
     """None for every slice, then the planner's part, with the obstacles before the queue in front of its blockers."""
 
     def named(job_id: int) -> tuple[str, str]:
@@ -128,6 +141,8 @@ def waiting(state: State, indexes: Indexes, budget: Budget, job: Job, view: View
             break
         yield None
     document = planner_part(found, spec.request, named)
+    if found.array is not None and place:
+        document["array"] = array_document(found.array, place)
     if before:
         document |= {"tier": before[0]["tier"], "blockers": before + document["blockers"], "sooner": []}
         if before[0]["tier"] == IMPOSSIBLE:
