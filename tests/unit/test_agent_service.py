@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from penstock.agent import folder
 from penstock.agent.events import Inspect, Inspected, Tick
 from penstock.agent.service import Service
 from penstock.wire.messages import Hello
@@ -57,3 +59,16 @@ def test_a_run_that_cannot_be_inspected_is_inspected_again(service, monkeypatch)
     monkeypatch.setattr(service, "handle", heard.append)
     asyncio.run(service._inspect(Inspect((7, 0))))
     assert heard == [Inspected((7, 0), "locked")]
+
+
+def test_shepherds_that_leave_together_are_swept_up_together(service, monkeypatch):
+    waiting, swept = [], []
+    monkeypatch.setattr(service, "_threads", SimpleNamespace(submit=waiting.append))
+    monkeypatch.setattr(folder, "sweep_berths", swept.append)
+    for number in range(5):
+        service.shepherd_left(number)
+    assert len(waiting) == 1
+    waiting.pop()()
+    assert swept == [service.node_dir]
+    service.shepherd_left(6)
+    assert len(waiting) == 1

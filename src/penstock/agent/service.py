@@ -127,6 +127,7 @@ class Service:
         self._cluster = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(INSPECTORS, thread_name_prefix="inspect")
+        self._sweep_waits = False
         self._stop = asyncio.Event()
         self._folder = ClusterFolder(cluster_dir)
         self._supervisor = Supervisor(self._folder, facts.node)
@@ -271,8 +272,14 @@ class Service:
     def shepherd_left(self, number: int) -> None:
         """Its connection ended: a run it owned is looked after, a berth it left empty is removed."""
         self.handle(ShepherdDown(number))
-        if not self._stop.is_set():
-            self._threads.submit(folder.sweep_berths, self.node_dir)
+        if not self._stop.is_set() and not self._sweep_waits:
+            self._sweep_waits = True
+            self._threads.submit(self._sweep_berths)
+
+    def _sweep_berths(self) -> None:
+        """In a thread. One sweep is for all that left before it: each looks at every berth of the node."""
+        self._sweep_waits = False
+        folder.sweep_berths(self.node_dir)
 
     def _send_shepherd(self, command: SendShepherd) -> None:
         stream = self.shepherds.get(command.shepherd)
