@@ -37,7 +37,7 @@ from penstock.core.statement import Statement, Waiter, layout_of
 from penstock.core.view import Batch, Int64, View
 from penstock.core.weights import preference_of
 
-MOVABLE_MAX = 1_000
+MOVABLE_MAX = 512
 """Running jobs that are thought of as moving, the cheapest."""
 MOVES_MAX = 32
 """Jobs that one plan moves at most."""
@@ -181,8 +181,7 @@ class _Search:
         why = ENOUGH_NOWHERE
         for _ in range(TRIALS_MAX):
             statement.rollback()
-            gone = self._clear(statement, sites, scored, [one for one in behind if one.job_id not in fixed])
-            yield 0
+            gone = yield from self._clear(statement, sites, scored, [one for one in behind if one.job_id not in fixed])
             if gone is None:
                 break
             if not 0 < len(gone) <= MOVES_MAX:
@@ -198,7 +197,9 @@ class _Search:
             fixed[max(left, key=lambda job_id: (self._parts[job_id], self._lost[job_id], job_id))] = None
         return NoPlan(target.job_id, why)
 
-    def _clear(self, statement: Statement, sites: Sequence[Site], scored: Preference, able: Sequence[Waiter]) -> list[Waiter] | None:
+    def _clear(
+        self, statement: Statement, sites: Sequence[Site], scored: Preference, able: Sequence[Waiter]
+    ) -> Generator[int, None, list[Waiter] | None]:
         """Suppose jobs gone until there is room on one of the sites: which they are, the cheapest first; None: there is no such set."""
         nodes = self._view.nodes
 
@@ -213,12 +214,14 @@ class _Search:
             for waiter in more:
                 statement.evict(waiter)
             gone += more
+            yield 0
         for waiter in reversed(gone[:]):
             statement.restore(waiter.job_id)
             if room():
                 gone.remove(waiter)
             else:
                 statement.evict(waiter)
+            yield 0
         return gone
 
     def _nobody_later(self, plan: Plan, starts: dict[int, Start], target: int) -> bool:
