@@ -6,6 +6,7 @@ import pytest
 from engine_cluster import BEGIN_MS, ROOT, SCRIPT, EngineCluster, Refused
 
 from penstock.engine.cluster_config import ClusterConfig, Partition
+from penstock.engine.environment import job_variables
 from penstock.spec import errors as err
 from penstock.spec import times
 
@@ -138,3 +139,31 @@ def test_test_only_is_behind_the_promised_starts_of_those_ahead():
     begins = [cluster.now_ms // 1000 + seconds for seconds in (600, 1800)]
     assert times.format_time(begins[1]) in cluster.ask("test_only", exclusive=True)
     assert times.format_time(begins[0]) in cluster.ask("test_only", exclusive=True, nice=-100, caller=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "tasks"),
+    [
+        ({"gpus": ("gpu:2",)}, ["n0"], "1"),
+        ({"gpus": ("gpu:3",)}, ["n0", "n1"], "1(x2)"),
+        ({"gpus": ("gpu:6",), "cpus_per_task": 2}, ["n0", "n1", "n2"], "1(x3)"),
+        ({"gpus": ("gpu:4",), "cpus_per_gpu": 2}, ["n0", "n1"], "4(x2)"),
+        ({"gpus": ("gpu:4",), "ntasks_per_node": 3}, ["n0", "n1"], "3(x2)"),
+        ({"gpus": ("gpu:4",), "exclusive": True}, ["n0", "n1"], "8(x2)"),
+    ],
+)
+def test_gpus_of_a_job_lie_on_as_many_nodes_as_they_need(keys, where, tasks):
+    """As Slurm 22.05 places them, and what it tells of tasks that nobody counted: as many as a node's CPUs are for."""
+    cluster = EngineCluster()
+    for name in ("n0", "n1", "n2"):
+        cluster.node(name, 8, gpus=2)
+    job = cluster.submit(**keys)
+    cluster.plan()
+    record = cluster.job(job)
+    assert [alloc.node for alloc in record.allocs] == where
+    assert job_variables(cluster.reactor.state, record, "/c")["SLURM_TASKS_PER_NODE"] == tasks
+    with pytest.raises(Refused, match="gpu 7 asked, 6 is the most there can be"):
+        cluster.submit(gpus=("gpu:7",))
+    with pytest.raises(Refused, match="gpu 3 asked, 2 is the most there can be"):
+        cluster.submit(gpus=("gpu:3",), ntasks=1)
+    cluster.check_law()

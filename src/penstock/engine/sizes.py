@@ -33,8 +33,11 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
     gpus_total = gres_counts(request.gpus)
     if request.ntasks_per_gpu:
         ntasks, per_node, gpus_total = tasks_by_gpus(request, ntasks, gpus_total)
+    together = sum(count for _, count in gpus_total) > 1 and request.nodes_min is None and not request.gpus_per_task
     if not ntasks:
-        if per_node:
+        if together:  # on as many nodes as the GPUs need, with a task (or --ntasks-per-node) on each
+            pass
+        elif per_node:
             nodes_max = nodes_max or nodes_min
         elif request.gpus_per_task and gpus_total:
             ntasks = max(1, sum(c for _, c in gpus_total) // max(1, sum(c for _, c in gres_counts(request.gpus_per_task))))

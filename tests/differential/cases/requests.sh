@@ -82,3 +82,19 @@ scontrol update jobid="$job" features=nosuch; echo $?
 scontrol update jobid="$job" licenses=nosuch; echo $?
 scontrol update jobid="$job" timemin=20; echo $?
 scontrol show job "$job" | grep -oE 'Features=[^ ]*'; scancel "$job"
+
+#### GPUs of the job lie on as many nodes as they need
+for w in '--gpus=8' '--gpus=7' '--gpus=8 -c 2' '--gpus=8 --cpus-per-gpu=2' '--gpus=8 --mem-per-gpu=200' '--gpus=8 --ntasks-per-node=2' '--gpus=8 --exclusive'; do
+    sbatch -Q --wait -t 5 $w -o out --wrap 'echo $SLURM_NNODES $SLURM_TASKS_PER_NODE ${SLURM_NTASKS-none} $SLURM_JOB_CPUS_PER_NODE
+        scontrol show job $SLURM_JOB_ID | grep -oE "(NumNodes|NumCPUs|NumTasks|CPUs/Task|MinCPUsNode)=[^ ]*"' && cat out
+done
+
+#### more GPUs than there are | explained
+sbatch --gpus=9 --wrap true; echo $?
+sbatch --gpus=3 -n1 --wrap true; echo $?
+
+#### tasks that nobody counted
+for w in '-N2 --exclusive' '-N2 --exclusive -c 3' '-N2 --mincpus=4' '-N2 -c 2' '-N1 --gpus=2 --cpus-per-gpu=2' '-N2 --exclusive -n 3'; do
+    sbatch -Q --wait -t 5 $w -o out --wrap 'echo $SLURM_TASKS_PER_NODE ${SLURM_NTASKS-none} $SLURM_JOB_CPUS_PER_NODE' && cat out
+done
+salloc -Q -N2 --exclusive sh -c 'echo $SLURM_TASKS_PER_NODE; srun -Q echo task'
