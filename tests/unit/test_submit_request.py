@@ -52,7 +52,9 @@ def test_without_a_number_of_gpus_there_is_no_size_per_gpu(keys):
         resolved(cpus_per_gpu=2, **keys)
 
 
-@pytest.mark.parametrize("keys", [{"gpus": ("gpu:4",)}, {"gpus": ("gpu:4",), "ntasks": 4}, {"gpus": ("gpu:3",), "nodes_min": 2, "nodes_max": 2}])
+@pytest.mark.parametrize(
+    "keys", [{"gpus": ("gpu:4",)}, {"gpus": ("gpu:4",), "ntasks": 4}, {"gpus": ("gpu:3",), "nodes_min": 2, "nodes_max": 2}]
+)
 def test_the_planner_decides_what_each_node_brings_for_its_gpus(keys):
     request = resolved(cpus_per_gpu=2, mem_per_gpu_mib=100, **keys)
     assert (request.cpus_per_gpu, request.memory_per_gpu_mib, request.cpus_per_task, request.memory_per_node_mib) == (2, 100, 1, 0)

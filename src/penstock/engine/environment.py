@@ -8,14 +8,13 @@ from __future__ import annotations
 from penstock.engine.state import NOT_GIVEN, Job, JobSpec, NodeAlloc, State, Step
 from penstock.spec import hostlist
 
-
 TASKS_GIVEN = ("ntasks", "ntasks_per_node", "gpus_per_task")
 """Request keys that say how many tasks a job has."""
 
 
 def tasks_on(job: Job) -> list[int]:
-    """SLURM_TASKS_PER_NODE of the allocation: as the planner laid the tasks out; where the user did not say how many, as many as the CPUs of
-    each node are for (what MPI starts then, and what Slurm 22.05 was measured to say)."""
+    """SLURM_TASKS_PER_NODE of the allocation: as the planner laid the tasks out; where the user did not say how many, as many as the CPUs
+    of each node are for (what MPI starts then, and what Slurm 22.05 was measured to say)."""
     spec = job.spec
     if spec.ntasks_per_gpu or any(key in spec.asked for key in TASKS_GIVEN):
         return [max(1, alloc.ntasks) for alloc in job.allocs]

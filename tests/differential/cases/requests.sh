@@ -84,7 +84,7 @@ scontrol update jobid="$job" timemin=20; echo $?
 scontrol show job "$job" | grep -oE 'Features=[^ ]*'; scancel "$job"
 
 #### GPUs of the job lie on as many nodes as they need
-for w in '--gpus=8' '--gpus=7' '--gpus=8 -c 2' '--gpus=8 --cpus-per-gpu=2' '--gpus=8 --mem-per-gpu=200' '--gpus=8 --ntasks-per-node=2' '--gpus=8 --exclusive'; do
+for w in '--gpus=8' '--gpus=7' '--gpus=8 -c 2' '--gpus=8 --cpus-per-gpu=2' '--gpus=8 --mem-per-gpu=200' '--gpus=8 --exclusive'; do
     sbatch -Q --wait -t 5 $w -o out --wrap 'echo $SLURM_NNODES $SLURM_TASKS_PER_NODE ${SLURM_NTASKS-none} $SLURM_JOB_CPUS_PER_NODE
         scontrol show job $SLURM_JOB_ID | grep -oE "(NumNodes|NumCPUs|NumTasks|CPUs/Task|MinCPUsNode)=[^ ]*"' && cat out
 done
