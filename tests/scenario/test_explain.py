@@ -83,6 +83,21 @@ def test_a_gang_is_told_which_resource_the_nodes_lack():
     assert (found.blockers[0].what, found.blockers[0].free) == ("gpu", 29)
 
 
+def test_a_start_beyond_the_window_is_no_promise():
+    scenario = busy_pair().pending("big: 2n 8gpu 10m", "small: 2gpu 9h")
+    view = view_of(scenario)
+    found = finish(explain(view, scenario.job_ids["big"], batch_at(view, 0), budget=Budget(window_s=60)))
+    assert (found.basis, found.start.start_s) == ("unkept", NOW_S + 2 * HOUR_S)
+    assert finish(explain(view, scenario.job_ids["big"], batch_at(view, 0))).basis == "reserved"
+
+
+def test_nobody_says_when_a_pass_looks_so_far():
+    scenario = busy_pair().pending("big: 2n 8gpu 10m", "small: 1gpu 30m")
+    view = view_of(scenario)
+    found = finish(explain(view, scenario.job_ids["small"], batch_at(view, 1), budget=Budget(max_jobs=1)))
+    assert (found.tier, found.start, found.basis, found.changes) == ("policy", None, "", ())
+
+
 def test_strict_order_lets_nothing_pass():
     scenario = cluster("2*n").running("r: n0 8cpu 1h").pending("a: 2n 8cpu", "b: 1cpu 1h")
     view = view_of(scenario)

@@ -22,6 +22,12 @@ def test_strict_order_starts_nothing_behind_a_blocked_job():
     assert plan.reservations == ()
 
 
+def test_strict_order_holds_wherever_the_blocked_job_may_run():
+    world = cluster("2*n[cpu:4]").partition("p: n0", "q: n1").running("r: n0 4cpu 1h", "s: n1 2cpu 1h")
+    world.pending("a: 4cpu in=p,q", "b: 1cpu in=q")
+    world.within(strict=True, reservations=0).expect("b: Priority")
+
+
 def test_strict_order_holds_in_each_partition_for_itself():
     world = half_full().partition("main: n0", "other: n1").pending("wide: 8cpu", "a: 2cpu", "b: 2cpu in=other", "c: 2cpu in=main,other")
     world.within(strict=True, reservations=0).expect("b→n1", "a: Priority", "c: Priority")

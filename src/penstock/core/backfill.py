@@ -230,6 +230,9 @@ class Backfill:
         """Why the first open job of the batch waits: Resources for the first blocked of its partition, else Priority."""
         site = next(self._grounds.worth_waiting(batch))
         first = self._first.setdefault(site.partition.name, job_id)
+        if self._strict:  # nothing may overtake it anywhere
+            for other in self._grounds.worth_waiting(batch):
+                self._first.setdefault(other.partition.name, job_id)
         lacking = self.licenses.waits(site.licenses, self._view.now_s + 1)
         if lacking is not None:
             return lacking
@@ -246,6 +249,10 @@ class Backfill:
             return lacking
         return Reason("Priority", "waiting", "priority", names=(str(self._first[self._grounds.open(batch)[0].partition.name]),))
 
+    def keeps(self, start_s: int) -> bool:
+        """Whether a start so far ahead can be promised."""
+        return not 0 < self._window_s < start_s - self._view.now_s
+
     def may_reserve(self, batch: Batch) -> bool:
         return any(self._reserved.get(site.partition.name, 0) < self._limit for site in self._grounds.open(batch))
 
@@ -254,7 +261,7 @@ class Backfill:
         seconds = _least_s(batch)
         allowed = [site for site in self._grounds.worth_waiting(batch) if self._reserved.get(site.partition.name, 0) < self._limit]
         best = yield from self._soonest(allowed, seconds)
-        if best is None or 0 < self._window_s < best[0] - self._view.now_s or span_of(batch, best[0]) is None:
+        if best is None or not self.keeps(best[0]) or span_of(batch, best[0]) is None:
             return None
         start_s, placement, site = best
         self.profile.reserve(placement, start_s, self._end_s(start_s + seconds))

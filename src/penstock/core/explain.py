@@ -30,7 +30,7 @@ from penstock.core.what_if import Change, Question, what_if
 TIERS = ("impossible", "policy", "waiting", "about to start")
 """Worst first."""
 IMPOSSIBLE, POLICY, WAITING, ABOUT_TO_START = TIERS
-NOW, RESERVED, ESTIMATED, NOT_BEFORE = "now", "reserved", "estimated", "not before"
+NOW, RESERVED, UNKEPT, ESTIMATED, NOT_BEFORE = "now", "reserved", "unkept", "estimated", "not before"
 """What an expected start is."""
 AHEAD_NAMED_MAX = 5
 """Jobs ahead that are named; the others are counted."""
@@ -47,7 +47,8 @@ class Explanation:
     queued     records before it in the whole queue
     in_queue   whether it is in the queue; else it is told as if it came last
     start      where and when its next element is expected; None: nobody knows
-    basis      what ``start`` is: ``now``, ``reserved`` (promised by the plan), ``estimated`` (behind the estimates of all ahead of it),
+    basis      what ``start`` is: ``now``, ``reserved`` (promised by the plan), ``unkept`` (too far ahead for
+               a promise), ``estimated`` (behind the estimates of all ahead of it),
                ``not before`` (only so many of those ahead were looked at), or empty
     looked_at  records ahead that the estimate took into account
     changes    single changes with which it would start sooner, the soonest first
@@ -106,10 +107,12 @@ def explain(
         blockers += blockers_in(view, ear.policy, plan.reservations, batch, name, start)
         yield 0
     at_once = not too_deep and start is not None and start.start_s <= view.now_s
+    if too_deep and basis == NOW:  # there is room, and nobody can say when a pass looks so far
+        start, basis = None, ""
     blockers = [] if at_once else ranked(blockers, batch.partitions, start)
     tier = ABOUT_TO_START if at_once else blockers[0].reason.tier if blockers else WAITING
     changes: tuple[Change, ...] = ()
-    if not at_once:
+    if not at_once and not too_deep:
         later = queue_ear.policy if queue.complete and not ear.policy.closed(batch) else None
         own_s = start.start_s if start is not None and basis != NOT_BEFORE else None
         untried = [name for name in others if name not in batch.partitions]
@@ -165,7 +168,7 @@ def _expected(
     open_names = tuple(name for name in batch.partitions if plan.may_reserve(batch._replace(partitions=(name,))))
     if open_names:
         found = yield from plan.would(batch._replace(partitions=open_names), job_id)
-        return (None, "") if isinstance(found, Reason) else (found, RESERVED)
+        return (None, "") if isinstance(found, Reason) else (found, RESERVED if plan.keeps(found.start_s) else UNKEPT)
     if plan.closed(batch):  # strict order: when its turn comes depends on everyone ahead, whatever is free
         return None, ""
     found = yield from queue.would(batch, job_id)

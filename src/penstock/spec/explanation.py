@@ -30,6 +30,7 @@ HEADS = {"impossible": "CANNOT RUN", "policy": "HELD BACK", "waiting": "WAITS FO
 STARTS = {
     "now": "now: nothing is in the way",
     "reserved": "promised: nothing that starts later delays it, running jobs keep their limits",
+    "unkept": "at the earliest: it is further ahead than bf_window, so nothing keeps it for the job",
     "estimated": "if everyone ahead of it uses its whole time limit",
     "delayed": "at the earliest: the obstacles above come first",
     "not before": "at the earliest: only the first {looked_at} of {ahead} jobs ahead were looked at",
