@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dsl import cluster
 
+from penstock.core.plan import Reason
+
 
 def test_nothing_starts_on_a_drained_node():
     cluster("2*n").down("n0").pending("a: 8cpu", "b: 8cpu").expect("a→n1", "b: Resources")
@@ -157,3 +159,7 @@ def test_the_quantities_must_come_together_on_a_node():
 def test_a_reason_reads_as_a_sentence():
     reason = cluster("3*n[cpu:8]").pending("a: 9cpu").never("a")
     assert reason.sentence() == "BadConstraints: cpus 9 asked, 8 is the most there can be"
+    limit = Reason("PartitionTimeLimit", "policy", "time_limit_s", 39_600, 36_000, ("main",))
+    assert limit.sentence() == "PartitionTimeLimit: time limit 11:00:00 asked, 10:00:00 is the most there can be (main)"
+    memory = Reason("Resources", "waiting", "memory_mib", 500, 100)
+    assert memory.sentence() == "Resources: memory 500 MiB asked, 100 MiB is the most there can be"

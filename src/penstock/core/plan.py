@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.core.request import GresCounts
 from penstock.spec.levels import nearness
+from penstock.spec.times import format_duration
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
@@ -79,12 +80,22 @@ class Reason:
         if self.what == "topology":
             return f"{text}: {nearness(self.names, self.asked, self.most, self.tier == 'impossible')}"
         if self.what:
-            text += f": {self.what}"
+            text += f": {WORDS_OF.get(self.what, self.what)}"
         if self.asked or self.most:
-            text += f" {self.asked} asked, {self.most} is the most there can be"
+            text += f" {_amount(self.what, self.asked)} asked, {_amount(self.what, self.most)} is the most there can be"
         if self.names:
             text += f" ({','.join(self.names)})"
         return text
+
+
+WORDS_OF = {"memory_mib": "memory", "time_limit_s": "time limit"}
+"""What people call a quantity, where that is not its own name."""
+
+
+def _amount(what: str, value: int) -> str:
+    if what in ("time_limit_s", "deadline"):
+        return format_duration(value)
+    return f"{value} MiB" if what == "memory_mib" else str(value)
 
 
 def _no_rows64() -> Int64:
