@@ -94,7 +94,7 @@ def test_an_id_is_its_users_own(cluster):
 
 @pytest.mark.parametrize("op", ["cancel", "hold", "requeue", "update_job"])
 def test_a_change_that_is_asked_for_twice_happens_once(cluster, op):
-    job = cluster.submit()
+    job = cluster.submit(time_limit_s=600)
     if op == "requeue":
         cluster.plan()
     fields = {"jobs": [str(job)], **({"keys": ["TimeLimit+=5"]} if op == "update_job" else {})}

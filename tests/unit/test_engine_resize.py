@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_cluster import ALICE, BOB, EngineCluster, Refused
+from engine_cluster import ALICE, BOB, ROOT, EngineCluster, Refused
 
 from penstock.controller.views import node_facts
 from penstock.engine.indexes import Indexes
@@ -119,7 +119,7 @@ def test_other_keys_of_the_same_update_count_too(cluster):
 
 def test_a_suspended_job_may_shrink_and_shrink_again(cluster):
     job = wide(cluster)
-    cluster.ask("suspend", jobs=[str(job)])
+    cluster.ask("suspend", ROOT, jobs=[str(job)])
     shrink(cluster, job, 2)
     shrink(cluster, job, 1)
     assert ([alloc.node for alloc in cluster.job(job).shed], cluster.word(job)) == (["n2", "n1"], "SUSPENDED")

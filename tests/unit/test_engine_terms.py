@@ -127,7 +127,7 @@ def test_what_a_waiting_job_asks_for_can_be_changed():
     cluster = EngineCluster(config, n0=4, n1=4)
     job = cluster.submit(hold=True, time_limit_s=600)
     keys = ["Features=blue", "Licenses=fluent:2", "TimeMin=5", "Contiguous=1", "Prefer=red", "NumTasks=2", "MinMemoryNode=300M"]
-    cluster.ask("update_job", jobs=[str(job)], keys=[*keys, "Deadline=now+1hour"])
+    cluster.ask("update_job", ROOT, jobs=[str(job)], keys=[*keys, "Deadline=now+1hour"])
     spec = cluster.job(job).spec
     assert (spec.request.constraint, spec.request.licenses, spec.licenses, spec.time_min_s) == ("blue", (("fluent", 2),), "fluent:2", 300)
     assert (spec.request.contiguous, spec.request.prefer, spec.request.ntasks, spec.request.memory_per_node_mib) == (True, "red", 2, 300)

@@ -7,6 +7,7 @@ is not carried out twice. Keys are in any case and shortened to a unique prefix 
 from __future__ import annotations
 
 from penstock.cli.table import id_texts, say, write
+from penstock.spec.errors import SLURM_ERROR
 from penstock.wire import lite
 
 TYPE_CHECKING = False
@@ -56,12 +57,16 @@ def each_job(given: Options, words: list[str], op: str, load: str, **more: objec
 
 
 def _change(given: Options, fields: dict[str, object], what: str, load: str) -> int:
-    """One changing request; 1 if it was refused."""
+    """One changing request; 1 if it was refused, or done on some elements of an array only: then each outcome has a line."""
     try:
-        lite.request({**fields, "id": lite.new_id()})
+        text = lite.request({**fields, "id": lite.new_id()})
+        if text:
+            return say(given, *text.splitlines())
     except lite.Refused as error:
         if error.detail:
-            say(given, f"{PROGRAM}: error: {error.detail}")
+            say(given, *[f"{PROGRAM}: error: {line}" for line in error.detail.splitlines()])
+        if error.number == SLURM_ERROR:  # a value that is none: Slurm's scontrol says no more either
+            return 1
         say(given, f"{error.text} for {what}", *([f"{load}: {error.text}"] if load else []))
         return 1
     except lite.Unreachable as error:
@@ -155,5 +160,6 @@ def _send_node_update(given: Options, target: str, keys: list[str]) -> int:
     try:
         lite.request({"op": "update_node", "id": lite.new_id(), "nodes": [target], "keys": keys})
     except lite.Refused as error:
-        return say(given, *([f"{PROGRAM}: error: {error.detail}"] if error.detail else []), f"slurm_update error: {error.text}")
+        details = [f"{PROGRAM}: error: {line}" for line in error.detail.splitlines()]
+        return say(given, *details, *([f"slurm_update error: {error.text}"] if error.number != SLURM_ERROR else []))
     return 0

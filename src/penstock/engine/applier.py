@@ -13,6 +13,7 @@ from penstock.core.plan import Plan, Share
 from penstock.core.request import Request, gres_name
 from penstock.core.slots import PARTS_OF, split_slot
 from penstock.engine import events as e
+from penstock.engine.cluster_config import ends_by_ms
 from penstock.engine.cpus import lowest_free
 from penstock.engine.indexes import Indexes
 from penstock.engine.planner_records import devices_of
@@ -51,7 +52,7 @@ def apply_plan(state: State, indexes: Indexes, plan: Plan, now_ms: int, propose:
                 now_ms=now_ms,
                 job_id=job.id,
                 allocs=allocs,
-                end_limit_ms=now_ms + (limit_s + state.config.over_time_limit_s) * 1000 if limit_s else 0,
+                end_limit_ms=ends_by_ms(state.config, now_ms, limit_s),
                 task=task,
                 new_id=new_id,
                 partition=start.partition,

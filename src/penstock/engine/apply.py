@@ -304,6 +304,7 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
     job.reason = ""
     if how != "requeue":
         job.priority = 0
+    if how != "requeue" and job.hold != "JobHeldAdmin":
         job.hold = {"hold": "JobHeldUser", "special": "JobHeldUser", "launch": "launch failed requeued held"}.get(how, how)
     changes.jobs[job.id] = None
 

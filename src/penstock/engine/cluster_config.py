@@ -124,6 +124,11 @@ def configured_node(config: ClusterConfig, name: str) -> tuple[tuple[str, ...], 
     return config.node_features.get(name, ()), config.node_weights.get(name, 1)
 
 
+def ends_by_ms(config: ClusterConfig, start_ms: int, limit_s: int, stopped_ms: int = 0) -> int:
+    """When a run with this limit is over at the latest, the grace of OverTimeLimit included; 0: it has no limit."""
+    return start_ms + (limit_s + config.over_time_limit_s) * 1000 + stopped_ms if limit_s else 0
+
+
 def declared_state(config: ClusterConfig, name: str) -> dict[str, object]:
     """What the configuration declares of a node's state, as changes of the node; nothing where it declares none."""
     word, reason = config.node_states.get(name, ("", ""))

@@ -25,7 +25,7 @@ def resolve(state: State, indexes: Indexes, text: str, job_id: int) -> str:
     try:
         dependency = parse(text)
     except SpecError as error:
-        raise SlurmError(err.ESLURM_DEPENDENCY) from error
+        raise SlurmError(err.ESLURM_DEPENDENCY, detail=str(error)) from error
     left = []
     for condition in dependency.conditions:
         met = False

@@ -17,10 +17,12 @@ from penstock.core.plan import Reason
 from penstock.engine import commands as c
 from penstock.engine import events as e
 from penstock.engine import operations as ops
+from penstock.engine import updates
 from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
+from penstock.engine.outcomes import Outcomes
 from penstock.engine.planner_records import as_batch
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
@@ -395,25 +397,36 @@ class Requests:
             if not tasks:
                 raise SlurmError(err.ESLURM_ALREADY_DONE)
             if tasks != job.pending_tasks:
+                if next(action(job), None) is None:  # nothing to do, or refused: then nothing is split off for it
+                    return
                 new_id = self._reactor.state.counters.next_job_id
                 yield e.TasksSplit(now_ms, job.id, new_id, tasks)
                 job = self._reactor.state.jobs[new_id]
         yield from action(job)
 
     def _each(self, call: Call, action: Callable[[Job], Iterator[e.Event]]) -> None:
-        """An action on every job named in `jobs`; the first refusal is the answer, after the others were tried."""
-        reactor = self._reactor
+        """An action on every job named in `jobs`, each tried whatever became of the others; the first refusal is the answer. Where
+        elements of an array were refused, it is a line for each outcome and the elements that had it, as Slurm's scontrol prints them."""
         refused: SlurmError | None = None
+        lines: list[str] = []
         for text in dict.fromkeys(call.asked.jobs):
             try:
-                for target in self._named(text, call.caller):
-                    self._propose_all(self._on_row(target, call.now_ms, action))
+                named = self._named(text, call.caller)
             except SlurmError as error:
                 refused = refused or error
+                continue
+            outcomes = Outcomes(text, named)
+            for target in named:
+                outcomes.of(target)
+                try:
+                    self._propose_all(self._on_row(target, call.now_ms, action))
+                except SlurmError as error:
+                    outcomes.refused(error)
+            refused = refused or outcomes.refusal
+            lines += outcomes.lines
         if refused is not None:
             raise refused
-        reactor.remember(call.request_id, call.caller.uid, b"", call.now_ms)
-        reactor.answer(call.client, "=", b"")
+        self.done(call, "\n".join(lines).encode())
 
     def _named(self, text: str, caller: Caller) -> list[c.Target]:
         """Rows by id; `jobname=NAME` names the caller's own rows by their name, root's all of that name."""
@@ -425,9 +438,7 @@ class Requests:
             if not found:
                 raise SlurmError(err.ESLURM_INVALID_JOB_ID)
             return found
-        rows = c.targets(state, indexes, text)
-        alive = [target for target in rows if not target.job.finished]
-        return alive or rows
+        return c.targets(state, indexes, text)
 
     def hold(self, call: Call) -> None:
         self._each(call, lambda job: c.hold(job, call.caller, call.now_ms, call.asked.user_hold))
@@ -443,22 +454,22 @@ class Requests:
         self._each(call, lambda job: c.requeue(self._reactor.state, job, call.caller, call.now_ms, how))
 
     def suspend(self, call: Call) -> None:
-        self._each(call, lambda job: c.suspend(job, call.caller, call.now_ms))
+        self._each(call, lambda job: c.suspend(self._reactor.state, job, call.caller, call.now_ms))
 
     def resume(self, call: Call) -> None:
-        self._each(call, lambda job: c.resume(job, call.caller, call.now_ms))
+        self._each(call, lambda job: c.resume(self._reactor.state, job, call.caller, call.now_ms))
 
     def update_job(self, call: Call) -> None:
         reactor = self._reactor
         keys = list(call.asked.keys)
-        self._each(call, lambda job: c.update_job(reactor.state, reactor.indexes, job, call.caller, keys, call.now_ms))
+        self._each(call, lambda job: updates.update_job(reactor.state, reactor.indexes, job, call.caller, keys, call.now_ms))
 
     def update_node(self, call: Call) -> None:
         state = self._reactor.state
         text = ",".join(call.asked.nodes)
         names = list(state.nodes) if text.upper() == "ALL" else hostlist.expand(text)
         for name in names:
-            self._propose_all(c.update_node(state, name, call.caller, list(call.asked.keys), call.now_ms))
+            self._propose_all(updates.update_node(state, name, call.caller, list(call.asked.keys), call.now_ms))
         self.done(call)
 
     def consolidate(self, call: Call) -> None:

@@ -48,7 +48,7 @@ def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms:
     if key == "prefer":
         return _asking(spec, prefer=constraint_text(value, err.ESLURM_INVALID_PREFER))
     if key == "contiguous":
-        return _asking(spec, contiguous=value.lower() in ("1", "yes"))
+        return _asking(spec, contiguous=quantities.parse_flag(value, "Contiguous"))
     if key in ("reqnodelist", "excnodelist"):
         return _asking(spec, **{"required_nodes" if key == "reqnodelist" else "excluded_nodes": node_names(state, value)})
     if key == "numnodes":

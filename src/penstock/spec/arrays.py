@@ -159,6 +159,11 @@ def keep(ranges: Ranges, wanted: Ranges) -> Ranges:
     return remove(ranges, remove(ranges, wanted))
 
 
+def union(sets: Iterable[Ranges]) -> Ranges:
+    """What any of the sets holds, of which no two have an index in common."""
+    return _normal([piece for ranges in sets for piece in ranges], "")
+
+
 def add(ranges: Ranges, index: int) -> Ranges:
     """The set with one index more; it joins a neighbouring range of step 1."""
     if contains(ranges, index):

@@ -8,6 +8,7 @@ Assumes nothing; imported by every command, so it is small and free of imports: 
 
 from __future__ import annotations
 
+SLURM_ERROR = -1
 SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR = 1800
 SLURMCTLD_COMMUNICATIONS_SEND_ERROR = 1801
 SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR = 1802

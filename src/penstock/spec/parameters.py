@@ -52,6 +52,8 @@ MOVES = "only REQUEUE means something here: jobs that `penstock consolidate` may
 TUNING = "it tunes a mechanism of Slurm's that Penstock does not have"
 
 MAX_INT = 0xFFFF_FFFF
+WEIGHT_MOST = MAX_INT
+"""Of a node's Weight, in the file and by scontrol."""
 
 
 class Parameter:

@@ -31,6 +31,18 @@ def parse_int(text: str, what: str, low: int = 0, high: int = MAX_COUNT) -> int:
     return value
 
 
+def parse_flag(text: str, what: str) -> bool:
+    """`yes` and `no` in any case, as far as they are written, and numbers: 0 is no (as scontrol takes them)."""
+    word = text.strip().lower()
+    if word and "yes".startswith(word):
+        return True
+    if word and "no".startswith(word):
+        return False
+    if not _is_number(word):
+        raise SpecError(f"invalid {what} {text[:64]!r}: expected yes or no")
+    return int(word) > 0
+
+
 def parse_memory(text: str, what: str = "memory size") -> int:
     """MiB. 0 is allowed and means whatever the option says (all memory of the node for --mem)."""
     stripped = text.strip()

@@ -150,7 +150,7 @@ def _submit(row: AccountRow, context: AccountContext) -> str:
 def _eligible(row: AccountRow, context: AccountContext) -> str:
     if row.step is not None:
         return time_value(row.step.start_ms, "Unknown")
-    return time_value(row.job.eligible_ms or (0 if row.job.hold else row.job.submit_ms), "Unknown")
+    return time_value(row.job.eligible_ms or (0 if row.job.hold and not row.job.allocs else row.job.submit_ms), "Unknown")
 
 
 def _alloc_tres(row: AccountRow, context: AccountContext) -> str:
@@ -313,7 +313,7 @@ GETTERS |= {
     "priority": _job(lambda job: str(job.priority)),
     "qos": _job(lambda job: job.spec.qos or "normal"),
     "qosreq": _job(lambda job: job.spec.qos),
-    "reason": _job(lambda job: job.hold or job.reason or "None"),
+    "reason": _job(lambda job: (job.hold if job.state <= SUSPENDED else "") or job.reason or "None"),
     "reqcpus": lambda row, context: str(row.cpus if row.step is not None else facts.pending_cpus(row.job.spec.request)),
     "reqmem": lambda row, context: "" if row.step is not None else _requested_memory(row.job, context),
     "reqnodes": lambda row, context: str(len(row.allocs) if row.step is not None else facts.pending_nodes(row.job.spec.request)),

@@ -209,7 +209,7 @@ def reason_text(job: Job, pending_reason: str) -> str:
     """Why it waits, or how it ended; `None` where there is nothing to say."""
     if job.state == PENDING:
         return job.hold or pending_reason or "None"
-    return job.reason or "None"
+    return (job.hold if job.state in (RUNNING, SUSPENDED) else "") or job.reason or "None"
 
 
 def batch_step(job: Job) -> Step | None:

@@ -15,7 +15,7 @@ from penstock.controller.views.json_document import envelope, exit_code, moment,
 from penstock.controller.views.sacct import AccountRequest, Accounts, account_rows
 from penstock.controller.views.sinfo import user_name
 from penstock.core.request import Request
-from penstock.engine.state import CANCELLED, NO_TASK, Job, State, Step
+from penstock.engine.state import CANCELLED, NO_TASK, SUSPENDED, Job, State, Step
 from penstock.spec import arrays, jobids, states
 
 
@@ -59,7 +59,7 @@ def _account_record(state: State, notes: Notes, row: AccountRow) -> dict[str, An
         "derived_exit_code": exit_code(job.derived_exit << 8, job.state),
         "time": {
             "elapsed": row.elapsed_s,
-            "eligible": (0 if job.hold else job.eligible_ms or job.submit_ms) // 1000,
+            "eligible": (0 if job.hold and not job.allocs else job.eligible_ms or job.submit_ms) // 1000,
             "end": job.end_ms // 1000 if ended else 0,
             "start": job.start_ms // 1000 if job.allocs else 0,
             "submission": job.submit_ms // 1000,
@@ -82,7 +82,7 @@ def _account_record(state: State, notes: Notes, row: AccountRow) -> dict[str, An
         "required": _required(spec.request),
         "kill_request_user": user_name(job.by_uid) if job.state == CANCELLED and job.by_uid >= 0 else "",
         "restart_cnt": job.attempt,
-        "state": {"current": _current(job), "reason": job.hold or job.reason or "None"},
+        "state": {"current": _current(job), "reason": (job.hold if job.state <= SUSPENDED else "") or job.reason or "None"},
         "stderr": std_file(job, "err"),
         "stdin": std_file(job, "in"),
         "stdout": std_file(job, "out"),

@@ -33,7 +33,7 @@ def job_record(state: State, notes: Notes, job: Job) -> dict[str, Any]:
     task = job.array_task_id
     return {
         "account": spec.account,
-        "accrue_time": moment(0 if job.hold else job.accrue_ms or job.submit_ms),
+        "accrue_time": moment(0 if job.hold and not job.allocs else job.accrue_ms or job.submit_ms),
         "admin_comment": job.admin_comment,
         "allocating_node": spec.alloc_node,
         "array_job_id": number(job.array_job_id),
@@ -53,7 +53,7 @@ def job_record(state: State, notes: Notes, job: Job) -> dict[str, Any]:
         "deadline": moment(spec.deadline_ms),
         "dependency": job.dependency,
         "derived_exit_code": exit_code(job.derived_exit << 8, job.state),
-        "eligible_time": moment(0 if job.hold else job.eligible_ms or job.submit_ms),
+        "eligible_time": moment(0 if job.hold and not job.allocs else job.eligible_ms or job.submit_ms),
         "end_time": moment(facts.end_ms(job, start)),
         "excluded_nodes": ",".join(request.excluded_nodes),
         "exit_code": exit_code(job.wait_status, job.state),

@@ -99,12 +99,12 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     limit = format_duration(spec.time_limit_s) if spec.time_limit_s else "UNLIMITED"
     end = facts.end_ms(job, start)
     submitted = marked_time(job.submit_ms)
-    eligible = "Unknown" if job.hold else marked_time(job.eligible_ms or job.submit_ms)
+    eligible = "Unknown" if job.hold and not job.allocs else marked_time(job.eligible_ms or job.submit_ms)
     lines += [
         f"RunTime={format_duration(facts.elapsed_s(job, notes.now_ms))} TimeLimit={limit} "
         f"TimeMin={format_duration(spec.time_min_s) if spec.time_min_s else 'N/A'}",
         f"SubmitTime={submitted} EligibleTime={eligible}",
-        f"AccrueTime={'Unknown' if job.hold else marked_time(job.accrue_ms or job.eligible_ms or job.submit_ms)}",
+        f"AccrueTime={'Unknown' if job.hold and not job.allocs else marked_time(job.accrue_ms or job.eligible_ms or job.submit_ms)}",
         *([f"ResizeTime={marked_time(job.resized.at_ms)}"] if job.resized is not None else []),
         f"StartTime={marked_time(start)} EndTime={marked_time(end)} Deadline={marked_time(spec.deadline_ms, 'N/A')}",
         f"SuspendTime={marked_time(job.suspend_ms, 'None')} SecsPreSuspend={_before_suspension(job)} "
