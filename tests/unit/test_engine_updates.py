@@ -124,7 +124,7 @@ def test_the_grace_beyond_the_limit_outlives_an_update_and_a_suspension(cluster)
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["TimeLimit=foo"], "Invalid TimeLimit value: foo"),
+        (["TimeLimit=foo"], "Invalid TimeLimit value\ninvalid TimeLimit 'foo'"),
         (["TimeLimit=-500"], "TimeLimit decrement larger than current time limit (500 > 10)"),
         (["Contiguous=maybe"], "Invalid Contiguous value: maybe"),
         (["Priority=abc"], "Invalid Priority value: abc"),
@@ -198,6 +198,15 @@ def test_what_was_refused_of_an_array_stops_nothing_else_and_each_outcome_has_it
     ]
     assert cluster.element(array, 0).spec.partitions == ("main",)
     assert sorted(row.spec.partitions for row in rows(cluster, array) if row.pending_tasks) == [("down",), ("main",)]
+
+
+def test_elements_that_an_array_does_not_have_are_told_by_their_numbers(cluster):
+    array = cluster.submit(array="0-3")
+    assert cluster.ask("hold", jobs=[f"{array}_9"]) == f"{array}_9: Invalid job id specified"
+    for text in (f"{array + 50}_9", f"{array + 50}", f"{cluster.submit()}_1"):
+        with pytest.raises(Refused) as found:
+            cluster.ask("hold", jobs=[text])
+        assert found.value.code == err.ESLURM_INVALID_JOB_ID
 
 
 def test_an_array_that_is_refused_as_a_whole_is_not_split(cluster):

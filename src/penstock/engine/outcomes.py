@@ -28,20 +28,16 @@ class Outcomes:
         self._elements: dict[str, list[arrays.Ranges]] = {}
         """The text of each outcome, and who had it."""
         self._next: arrays.Ranges = ()
-        try:
-            asked = parse_job_id(text)
-        except SpecError:  # jobname=
-            return
-        if named and named[0].job.array_job_id == asked.job_id:
-            self._array_id = asked.job_id
-            if asked.tasks:
-                left = arrays.remove(asked.tasks, arrays.union(elements(target) for target in named))
-                if left:
-                    self._elements[strerror(err.ESLURM_INVALID_JOB_ID)] = [left]
+        array_id, asked = elements_of(text)
+        if array_id and (not named or named[0].job.array_job_id == array_id):
+            self._array_id = array_id
+            left = arrays.remove(asked, arrays.union(meant(target) for target in named))
+            if left:
+                self._elements[strerror(err.ESLURM_INVALID_JOB_ID)] = [left]
 
     def of(self, target: Target) -> None:
         """The next row, which is done unless `refused` follows."""
-        self._next = elements(target)
+        self._next = meant(target)
         self._elements.setdefault(strerror(0), []).append(self._next)
 
     def refused(self, error: SlurmError) -> None:
@@ -61,7 +57,16 @@ class Outcomes:
         return [f"{self._array_id}_{arrays.format_ranges(ranges)}: {text}" for text, ranges in ordered]
 
 
-def elements(target: Target) -> arrays.Ranges:
+def elements_of(text: str) -> tuple[int, arrays.Ranges]:
+    """(array, elements) as `7_[0-5]` names them, no elements for all of it; (0, ()) for what is no id, as jobname= is not."""
+    try:
+        asked = parse_job_id(text)
+    except SpecError:
+        return 0, ()
+    return asked.job_id, asked.tasks or ()
+
+
+def meant(target: Target) -> arrays.Ranges:
     """The elements of an array that a row stands for, as far as they are meant."""
     job = target.job
     if job.array_task_id >= 0:

@@ -22,7 +22,7 @@ from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
-from penstock.engine.outcomes import Outcomes
+from penstock.engine.outcomes import Outcomes, elements_of
 from penstock.engine.planner_records import as_batch
 from penstock.engine.request import SubmitRequest
 from penstock.engine.selection import select
@@ -407,14 +407,17 @@ class Requests:
     def _each(self, call: Call, action: Callable[[Job], Iterator[e.Event]]) -> None:
         """An action on every job named in `jobs`, each tried whatever became of the others; the first refusal is the answer. Where
         elements of an array were refused, it is a line for each outcome and the elements that had it, as Slurm's scontrol prints them."""
+        arrays_known = self._reactor.indexes.array_rows
         refused: SlurmError | None = None
         lines: list[str] = []
         for text in dict.fromkeys(call.asked.jobs):
             try:
                 named = self._named(text, call.caller)
             except SlurmError as error:
-                refused = refused or error
-                continue
+                named = []
+                if elements_of(text)[0] not in arrays_known:
+                    refused = refused or error
+                    continue
             outcomes = Outcomes(text, named)
             for target in named:
                 outcomes.of(target)

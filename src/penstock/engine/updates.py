@@ -62,6 +62,8 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         if key == "numnodes" and job.state in (RUNNING, SUSPENDED):
             shed = reshape.given_back(job, value)
             continue
+        if key == "partition" and tuple(value.split(",")) == spec.partitions:
+            continue
         if key in PENDING_ONLY and job.state != PENDING:
             raise SlurmError(err.ESLURM_JOB_NOT_PENDING)
         if key in OPERATORS_ONLY and not operates(state, caller):
@@ -69,7 +71,8 @@ def update_job(state: State, indexes: Indexes, job: Job, caller: Caller, keys: l
         try:
             spec = _update_key(state, indexes, job, caller, spec, key, operator, value, changes, now_ms)
         except SpecError as error:
-            raise SlurmError(err.SLURM_ERROR, detail=f"Invalid {name} value: {value}\n{error}") from error
+            given = "" if key in ("timelimit", "timemin") else f": {value}"  # in Slurm's very words; ours follow
+            raise SlurmError(err.SLURM_ERROR, detail=f"Invalid {name} value{given}\n{error}") from error
     if spec is not job.spec:
         if job.state == PENDING:
             spec = _admitted(state, job.spec, spec, caller)

@@ -30,6 +30,41 @@ id=$(sbatch --parsable -b now+1hour --wrap true); scontrol hold $id; squeue -h -
 #### update of a pending job
 id=$(sbatch --parsable -H --wrap true); scontrol update JobId=$id JobName=new TimeLimit=1:00:00 Comment=c; squeue -h -j $id -o '%j|%l|%k'; scancel $id
 
+#### time limit of a pending job, longer and shorter | explained
+id=$(sbatch --parsable -H -t 60 --wrap true)
+for t in =+5 =-5 =-500 =foo =+abc =-1 +=5 -=2 =7; do scontrol update JobId=$id TimeLimit$t; echo $?; squeue -h -j $id -o %l; done; scancel $id
+
+#### values that are none | explained
+id=$(sbatch --parsable -H --wrap true)
+for t in Contiguous=maybe Contiguous=true Requeue=yes Priority=abc NumTasks=abc MinMemoryCPU=abc TimeMin=abc Partition=nope Dependency=foo; do
+    scontrol update JobId=$id $t; echo $?
+done
+for t in yes NO 1 0 Y n; do scontrol update JobId=$id Contiguous=$t; echo $?; done; scancel $id
+
+#### priority does not free a held job
+id=$(sbatch --parsable -H --wrap true); scontrol update JobId=$id Priority=100; echo $?; squeue -h -j $id -o '%r %Q'; scancel $id
+id=$(sbatch --parsable -b now+1hour --wrap true); scontrol update JobId=$id Priority=0; squeue -h -j $id -o '%r %Q'; scancel $id
+
+#### what does not suit the state of a job
+id=$(sbatch --parsable -b now+1hour --wrap true); for o in suspend resume requeue requeuehold; do scontrol $o $id; echo $?; done; scancel $id; ended $id
+for o in hold release suspend; do scontrol $o $id; echo $?; done; scontrol update JobId=$id Nice=5; echo $?
+
+#### a running job is held, and freed
+mkfifo ready go; id=$(sbatch --parsable -o out --wrap 'echo >ready; read x <go'); read x <ready
+scontrol hold $id; echo $?; squeue -h -j $id -o '%T %Q %r'; scontrol release $id; echo $?; squeue -h -j $id -o '%T %r'
+scontrol update JobId=$id TimeLimit=-5; squeue -h -j $id -o %l; scontrol update JobId=$id Partition=normal; echo $?
+echo >go; ended $id; rm -f ready go
+
+#### an array of which two elements run
+mkfifo ready go; id=$(sbatch --parsable -a 0-6%2 -o /dev/null --wrap 'echo >ready; read x <go'); exec 3<>ready; read x <&3; read x <&3
+show() { squeue -h -r -j $id -o '%i %T %l %P' | sort; }
+held() { squeue -h -r -j $id -o '%i %Q' | sed 's/ [0-9][0-9][0-9]*$/ some/' | sort; }
+for o in hold release; do for w in ${id}_[0-5] $id ${id}_0 ${id}_9 ${id}_[5-9]; do scontrol $o $w; echo $?; held; done; done
+for w in ${id}_[0-5] $id ${id}_[0-9] ${id}_0 ${id}_[3-4]; do scontrol update JobId=$w Partition=nope; echo $?; done
+scontrol update JobId=$id TimeLimit=30; echo $?; show; scontrol update JobId=${id}_[3-4] Partition=nope; echo $?
+scontrol suspend $id; echo $?; show; scontrol resume ${id}_[0-5]; echo $?
+scancel $id; ended ${id}_0; ended ${id}_1; ended ${id}_6; scontrol hold $id; echo $?; scontrol update JobId=${id}_[0-5] Nice=3; echo $?; rm -f ready go
+
 #### time limits as shown
 for t in 5 1:30 1:00:00 1-0 2-3:04 1-00:00:30; do id=$(sbatch --parsable -H -t $t --wrap true); squeue -h -j $id -o %l; scancel $id; done
 
