@@ -3,7 +3,7 @@
 import pytest
 from engine_cluster import ALICE, BOB, ROOT, EngineCluster, Refused
 
-from penstock.engine.state import ClusterConfig, Partition
+from penstock.engine.cluster_config import ClusterConfig, Partition
 from penstock.spec import errors as err
 
 VIP = Partition("vip", allow_groups=("stars",))
