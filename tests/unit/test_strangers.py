@@ -245,7 +245,7 @@ def test_an_array_that_was_cancelled_whole_has_no_elements_left_to_cancel(cluste
     cluster.check_law()
 
 
-@pytest.mark.parametrize("text", ["Dependency=afterok:1", "StartTime=now+1hour", "Partition=main"])
+@pytest.mark.parametrize("text", ["Dependency=afterok:1", "StartTime=now+1hour", "Partition=main,other"])
 def test_what_a_running_job_waits_for_cannot_be_changed(cluster, text):
     cluster.run(cluster.submit())
     job = running(cluster)
