@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -45,6 +47,24 @@ def test_means_come_with_intervals_and_policies_with_what_they_are_to_the_first(
     assert policies["greedy"]["against_first"] == {}
     ratio, low, high = policies["fifo"]["against_first"]["jct_s"]
     assert ratio == pytest.approx(policies["fifo"]["jct_s"]["mean"] / policies["greedy"]["jct_s"]["mean"]) and low < ratio < high
+
+
+@pytest.mark.parametrize("arguments", [["policies"], RUN[1:]])
+def test_a_reader_that_goes_early_is_no_error(arguments):
+    command = subprocess.Popen([sys.executable, "-m", "penstock", "sim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.close()
+    assert command.wait() == 141
+    with command.stderr as said:
+        assert said.read() == b""
+
+
+def test_an_interrupted_run_ends_without_a_traceback(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penstock.sim.experiment.Experiment.run", interrupted)
+    assert main(RUN) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_policies_are_listed(capsys):

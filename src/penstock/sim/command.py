@@ -1,6 +1,7 @@
 """`penstock sim run`: replay a job log on a cluster that exists only in memory, under one or several policies, and say what came of it.
 
-Exit status: 0 done, 1 a clear refusal (a log that cannot be read, a cluster that cannot run it), 2 bad usage.
+Exit status: 0 done, 1 a clear refusal (a log that cannot be read, a cluster that cannot run it), 2 bad usage, 130 interrupted, 141 nobody
+reads the output any more (as shells count signals).
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ LOADS = 0.01, 100.0
 
 
 def main(argv: list[str]) -> int:
+    try:
+        status = _command(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered must not fail again as Python ends
+        return 141
+    except KeyboardInterrupt:
+        sys.stderr.write("\r\x1b[K" if sys.stderr.isatty() else "")
+        return 130
+
+
+def _command(argv: list[str]) -> int:
     if argv[:1] == ["replay"]:
         from penstock.sim.replay import main as replay
 
