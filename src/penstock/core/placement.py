@@ -4,8 +4,9 @@ Preference: required nodes first, then what ``scores`` prefers, then node order.
 ``-N min-max`` asks for as many as can be had. Tasks fill the nodes in node order, each node at least one (what cons_tres does:
 ``-N2 -n4`` on idle nodes is 3 and 1); devices asked for in total likewise.
 
-Guarantee: a Placement fits into the room that it was made from, row by row. Limit: where tasks *and* several totals must be
-met by few unequal nodes, the choice is greedy and may miss a set that exists (bin packing); it never misses on equal nodes.
+Guarantee: a Placement fits into the room that it was made from, row by row. Where tasks *and* totals must be met by few unequal nodes the
+choice is greedy first; where that fails, ``sums.search`` looks for a set within named bounds, so that a set that exists is missed only on
+clusters of many unequal nodes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from penstock.core.resources import UNBOUNDED, Demand, GresNeed
 from penstock.core.scores import WEIGHT_SHIFT, Preference
 from penstock.core.sites import Site
 from penstock.core.slots import take_whole
+from penstock.core.sums import search
 from penstock.core.topology import Candidates, choose, most_nodes
 from penstock.core.view import CPUS, FIRST_POOL, MEMORY_MIB, Bool, Int64, Nodes
 
@@ -153,7 +155,9 @@ def _pick(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], least: int,
         if met[most - 1]:
             size = max(least, int(np.argmax(met)) + 1)
             return _tighten(keys, forced, needs, order[:size])
-    return None
+    if len(needs) == 1 or any(np.sort(have)[-most:].sum() < asked for have, asked in needs):
+        return None
+    return search(needs, np.lexsort((keys, -cover, ~forced)), int(forced.sum()), least, most)
 
 
 def _tighten(keys: Int64, forced: Bool, needs: list[tuple[Int64, int]], picked: Int64) -> Int64:
