@@ -60,7 +60,8 @@ def test_a_forecast_that_took_long_rests(monkeypatch):
         clock.now_ns += 10**9
         return (yield from outlook.forecast(*arguments, **named))
 
-    monkeypatch.setattr("penstock.controller.reading.perf_counter_ns", lambda: clock.now_ns)
+    for name in ("perf_counter_ns", "thread_time_ns"):
+        monkeypatch.setattr(f"penstock.controller.reading.{name}", lambda: clock.now_ns)
     monkeypatch.setattr("penstock.controller.reading.forecast", slow_forecast)
     first = starts(cluster, reading, start=True)
     new = cluster.submit(ntasks=4, time_limit_s=3600)
