@@ -79,14 +79,16 @@ class Bench:
         for fd, events in self.io.poll_fds():
             poll.register(fd, events)
         mine = {fd for fd, _ in self.io.poll_fds()}
+        assert all(self.io.owns(fd) for fd in mine)
         if self.client:
             for fd, events in self.client.poll_fds(listening_only=self.frozen):
                 poll.register(fd, events)
         for fd, events in poll.poll(wait_ms):
-            assert self.io.owns(fd) == (fd in mine)
-            if fd in mine:
+            owned = self.io.owns(fd)
+            assert fd in mine or not owned
+            if owned:
                 self.io.handle(fd, events)
-            elif self.client and self.client.owns(fd):
+            elif fd not in mine and self.client and self.client.owns(fd):
                 self.client.handle(fd, events)
         for rank, child in self.children.items():
             if rank not in self.io_exited and child.poll() is not None:
