@@ -157,6 +157,12 @@ def test_a_parameter_given_twice_is_named(conf):
     assert [w.name for w in config.warnings] == ["KillWait"]
 
 
+def test_a_word_of_the_scheduler_given_twice_is_named(conf):
+    config = read(conf(BASIC + "SchedulerParameters=bf_window=10,bf_window=20\n"))
+    assert config.scheduler == {"bf_window": "20"}
+    assert [(w.name, w.reason) for w in config.warnings] == [("SchedulerParameters=bf_window", "given before; the last value counts")]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -178,6 +184,15 @@ def test_a_parameter_given_twice_is_named(conf):
         ("Include none.conf", "No such file or directory"),
         ('NodeName=n9 Reason="x', "cannot read"),
         ("KillWait=3 \\", "ends inside a continued line"),
+        ("PartitionName=p PriorityTier=65536", "slurm.conf:5: invalid PriorityTier=65536: expected 0 to 65535"),
+        ("PartitionName=p MaxTime=0", "slurm.conf:5: invalid MaxTime=0: expected 1 to 4294967295 minutes"),
+        ("PartitionName=p MaxNodes=0", "slurm.conf:5: invalid MaxNodes=0: expected 1 to 4294967295"),
+        ("NodeName=n9 CPUs=0", "slurm.conf:5: invalid CPUs=0: expected 1 to 65535"),
+        ("NodeName=n9 Sockets=60000 CoresPerSocket=2", "are 120000 CPUs: 65535 are allowed"),
+        ("NodeName=n9 RealMemory=3000T", "invalid RealMemory=3000T: expected 1 to 2147483648 MiB"),
+        ("Licenses=fluent:1,fluent:2", "slurm.conf:5: invalid Licenses=fluent:1,fluent:2: each licence once"),
+        ("TopologyPlugin=topology/foo", "slurm.conf:5: invalid TopologyPlugin=topology/foo"),
+        ("PartitionName=p Nodes=n1 Topology=blocks", "slurm.conf:5: partition p has Topology=blocks"),
         ("DownNodes=n7 State=DOWN", "no node or NodeSet is named 'n7'"),
     ],
 )
@@ -244,7 +259,18 @@ def test_every_engine_setting_has_a_parameter():
     assert {*cluster.NUMBERS, *cluster.SWITCHES} <= fields
     assert fields - {*cluster.NUMBERS, *cluster.SWITCHES} == {
         *("cluster_name", "partitions", "requeue_delay_s", "kill_invalid_depend", "single_user"),
-        *("mail_prog", "node_features", "node_weights", "node_states", "scores", "shown", "licenses", "topologies", "max_switch_wait_s"),
+        *(
+            "mail_prog",
+            "node_features",
+            "node_weights",
+            "node_states",
+            "scores",
+            "shown",
+            "licenses",
+            "topologies",
+            "max_switch_wait_s",
+            "inert",
+        ),
     }
 
 

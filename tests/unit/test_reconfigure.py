@@ -70,6 +70,23 @@ def test_what_does_nothing_here_is_said_once_it_changes(files):
     assert line.startswith("PriorityWeightAge=5 does nothing here:")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("KillWait=30", "SchedulerParameters=bf_min_prio_reserve=10,defer", ["bf_min_prio_reserve (slurm.conf:2)", "defer (slurm.conf:2)"]),
+        ("Default=YES", "Default=YES OverSubscribe=EXCLUSIVE", ["OverSubscribe (slurm.conf:4): no effect, not supported"]),
+        ("Default=YES", "Default=YES MinNodes=2 LLN=YES", ["MinNodes (slurm.conf:4)", "LLN (slurm.conf:4)"]),
+        ("CPUs=4", "CPUs=4 CpuSpecList=1", ["CpuSpecList (slurm.conf:3)"]),
+        ("KillWait=30", "KillWait=30\nKillWait=7", ["KillWait (slurm.conf:3): no effect, given before"]),
+    ],
+)
+def test_a_word_of_a_line_that_does_nothing_is_said_when_it_is_new(files, old, new, words):
+    config, lines = files.change(old, new)
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True)), lines
+    assert reread(files.folder, config) == (config, [])
+
+
 def test_what_agents_were_started_with_needs_another_start(files):
     config, lines = files.change("n[0-1] NodeHostname=localhost CPUs=4", "n[0,2] NodeHostname=localhost CPUs=8")
     assert lines == [

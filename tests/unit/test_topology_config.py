@@ -152,6 +152,7 @@ BAD_CONF = {
     "SwitchName=a Nodes=n1\nSwitchName=a Nodes=n2\n": "topology.conf:2: switch a is defined twice, first at ",
     "SwitchName=a Switches=b\nSwitchName=b Switches=a\n": "hang below each other in a circle: a below b below a",
     "SwitchName=a Switches=a\n": "circle: a below a",
+    "SwitchName=s0 Nodes=n1\nSwitchName=top Switches=s0,top\n": "conf:2: switches hang below each other in a circle: top below top",
     "SwitchName=a Switches=b\n": "topology.conf:1: switch a: no switch is named 'b'",
     "SwitchName=c Nodes=n1\nSwitchName=a Switches=c\nSwitchName=b Switches=c\n": "below b and below switch a: one parent is allowed",
     "SwitchName=a Nodes=n1 Switches=b\n": "switch a has both: expected either Nodes or Switches",

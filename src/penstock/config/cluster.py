@@ -99,6 +99,12 @@ class ConfigWarning(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.where}: {self.name} does nothing here: {self.reason}"
 
+    @property
+    def place(self) -> str:
+        """File and line, without the folder."""
+        file, _, line = self.where.rpartition(":")
+        return f"{file.rpartition('/')[2]}:{line}"
+
 
 class SlurmConfig(msgspec.Struct, frozen=True):
     """All that the files said."""
@@ -167,6 +173,7 @@ def engine_settings(config: SlurmConfig) -> dict[str, object]:
     settings["node_weights"] = {node.name: node.weight for node in config.nodes if node.weight != 1}
     settings["licenses"] = parse_licenses(str(config.parameters["Licenses"] or ""), "Licenses")[0]
     settings["shown"] = dict(config.texts)
+    settings["inert"] = tuple(f"{warning.name}: {warning.reason}" for warning in config.warnings)
     settings["max_switch_wait_s"] = int(config.scheduler.get("max_switch_wait") or 300)
     settings["bf_reservations"] = int(config.scheduler.get("bf_reservations", 1))
     settings["bf_window_s"] = 60 * int(config.scheduler.get("bf_window", 0))
@@ -210,6 +217,5 @@ def warning_lines(config: SlurmConfig) -> list[str]:
     """The warnings for a person: one line a reason, naming each parameter and where it stands."""
     by_reason: dict[str, list[str]] = {}
     for warning in config.warnings:
-        file, _, line = warning.where.rpartition(":")
-        by_reason.setdefault(warning.reason, []).append(f"{warning.name} ({file.rpartition('/')[2]}:{line})")
+        by_reason.setdefault(warning.reason, []).append(f"{warning.name} ({warning.place})")
     return [f"no effect, {reason}: {', '.join(names)}" for reason, names in by_reason.items()]

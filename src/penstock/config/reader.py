@@ -48,6 +48,7 @@ class _Reading:
         self.problems: list[str] = []
         self.warnings: dict[tuple[str, str], ConfigWarning] = {}
         self.texts: dict[str, str] = {}
+        self.places: dict[str, str] = {}
         self.values: Values = {row.name: row.default_value() for row in p.SLURM_CONF.values()}
         self.scheduler: dict[str, str] = {}
         self.nodes: dict[str, NodeConfig] = {}
@@ -111,7 +112,7 @@ class _Reading:
             self.problems.append(str(error))
             return ()
         except SpecError as error:
-            self.problems.append(f"{self.path}: {error}")
+            self.problems.append(f"{self.places.get('TopologyPlugin', self.path)}: {error}")
             return ()
         ignored = os.path.join(folder, CONF)
         if os.path.exists(ignored) and (kind == FLAT or os.path.exists(os.path.join(folder, YAML))):
@@ -121,7 +122,8 @@ class _Reading:
         for partition in partitions:
             if partition.topology and partition.topology not in names:
                 known = ", ".join(names) or f"none, as there is no {YAML}"
-                self.problems.append(f"{self.path}: partition {partition.name} has Topology={partition.topology[:64]}: allowed are {known}")
+                where = self.partitions[partition.name][0].where
+                self.problems.append(f"{where}: partition {partition.name} has Topology={partition.topology[:64]}: allowed are {known}")
         return topologies
 
     def _gres_types(self) -> None:
@@ -175,9 +177,10 @@ class _Reading:
     def _general(self, pair: Pair, where: str) -> None:
         row = p.find(p.SLURM_CONF, pair.key, ENTITIES)
         if row.name in self.texts and row.name not in REPEATABLE:
-            self._warn(where, row.name, "given before; the last value counts")
+            self._warn(where, row.name, p.AGAIN)
         self.values[row.name] = row.value(pair.value)
         self.texts[row.name] = pair.value
+        self.places[row.name] = where
         if not row.is_silent(pair.value):
             self._warn(where, row.name, row.inert)
         if row.name == "SchedulerParameters":
@@ -193,6 +196,8 @@ class _Reading:
                 raise SpecError(f"unknown word {name[:64]!r} in SchedulerParameters{p.nearest(name, known)}")
             if lower in p.SCHEDULER_NUMBERS:
                 parse_int(value, f"SchedulerParameters={lower}", *p.SCHEDULER_NUMBERS[lower])
+            if lower in self.scheduler:
+                self._warn(where, f"SchedulerParameters={lower}", p.AGAIN)
             self.scheduler[lower] = value.strip()
             if lower in p.SCHEDULER_INERT:
                 self._warn(where, f"SchedulerParameters={lower}", p.TUNING)
@@ -359,6 +364,8 @@ def _shape(values: Values) -> dict[str, int]:
     cores = cores or max(cpus // (sockets * threads), 1)
     if cpus not in (sockets * cores * threads, sockets * cores):
         raise SpecError(f"CPUs={cpus} does not match {sockets} sockets x {cores} cores x {threads} threads")
+    if cpus > p.CPUS_MOST:
+        raise SpecError(f"{sockets} sockets x {cores} cores x {threads} threads are {cpus} CPUs: {p.CPUS_MOST} are allowed")
     return {"cpus": cpus, "boards": boards, "sockets": sockets, "cores_per_socket": cores, "threads_per_core": threads}
 
 

@@ -18,7 +18,7 @@ from penstock.config.gresconf import gpus_of
 from penstock.config.reader import read
 from penstock.engine.cluster_config import ClusterConfig, Partition, Topology
 from penstock.spec.errors import SpecError
-from penstock.spec.parameters import FIXED, RESTART, SLURM_CONF
+from penstock.spec.parameters import AGAIN, FIXED, RESTART, SLURM_CONF
 
 WHEN = {RESTART: "takes effect when the controller starts again", FIXED: "cannot be changed once the cluster has started"}
 
@@ -45,6 +45,11 @@ def reread(folder: ClusterFolder, running: ClusterConfig) -> tuple[ClusterConfig
             lines.append(f"{name}={text} {WHEN[row.reload]}; it stays {before}")
             shown[name] = before
             kept[ENGINE_FIELDS[name]] = getattr(running, ENGINE_FIELDS[name])
+    for warning in config.warnings:  # general parameters were named above, with their values
+        if f"{warning.name}: {warning.reason}" in running.inert:
+            continue
+        if warning.name.lower() not in SLURM_CONF or warning.reason == AGAIN:
+            lines.append(f"{warning.name} ({warning.place}): no effect, {warning.reason}")
     lines += _node_lines(folder, config)
     return msgspec.structs.replace(wanted, shown=shown, **kept), lines
 

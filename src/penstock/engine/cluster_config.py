@@ -117,6 +117,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One is the default; none: all nodes are alike near."""
     max_switch_wait_s: int = 300
     """Longest that --switches delays a job, and as long as it does where the user gives no time."""
+    inert: tuple[str, ...] = ()
+    """What of the files does nothing here, each with its reason: said again only when it is new."""
 
 
 def configured_node(config: ClusterConfig, name: str) -> tuple[tuple[str, ...], int]:

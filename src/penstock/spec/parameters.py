@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from penstock.spec.arrays import MAX_INDEX
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_node_gres, parse_tres
+from penstock.spec.jobids import MAX_JOB_ID
 from penstock.spec.licenses import parse as parse_licenses
 from penstock.spec.quantities import parse_int, parse_memory
 from penstock.spec.times import parse_duration
@@ -46,6 +48,7 @@ FIXED = "fixed"  # only before the cluster's first start
 
 # Why a parameter does nothing.
 HERE = "Penstock keeps its sockets, logs and state in the cluster's directory"
+AGAIN = "given before; the last value counts"
 OWN = "Penstock has one built-in implementation"
 LATER = "not supported by this version"
 MOVES = "only REQUEUE means something here: jobs that `penstock consolidate` may move"
@@ -54,6 +57,24 @@ TUNING = "it tunes a mechanism of Slurm's that Penstock does not have"
 MAX_INT = 0xFFFF_FFFF
 WEIGHT_MOST = MAX_INT
 """Of a node's Weight, in the file and by scontrol."""
+CPUS_MOST = 0xFFFF
+"""Of a node, as in Slurm, which counts them with 16 bits."""
+MIB_MOST = 1 << 31
+"""The largest amount that the planner reckons with."""
+LIMIT_MOST_S = 60 * MAX_INT
+"""Slurm counts limits in minutes with 32 bits."""
+BOUNDS: Mapping[str, tuple[int, int]] = {
+    **dict.fromkeys(("CPUs", "Procs", "Boards", "Sockets", "SocketsPerBoard", "CoresPerSocket", "ThreadsPerCore"), (1, CPUS_MOST)),
+    **dict.fromkeys(("DefMemPerCPU", "DefMemPerNode", "DefMemPerGPU", "MaxMemPerCPU", "MaxMemPerNode", "TmpDisk"), (0, MIB_MOST)),
+    **dict.fromkeys(("MaxTime", "DefaultTime"), (1, LIMIT_MOST_S)),
+    "RealMemory": (1, MIB_MOST),
+    "DefCpuPerGPU": (0, CPUS_MOST),
+    "PriorityTier": (0, 0xFFFF),
+    "MaxNodes": (1, MAX_INT),
+    "FirstJobId": (1, MAX_JOB_ID),
+    "MaxArraySize": (0, MAX_INDEX + 1),
+}
+"""What of a numeric type is allowed for these; for the others all that the type takes."""
 
 
 class Parameter:
@@ -75,7 +96,15 @@ class Parameter:
         return not self.inert
 
     def value(self, text: str) -> Value:
-        return convert(self.type, text, self.name)
+        """The typed value; SpecError for what is none, or beyond BOUNDS."""
+        value = convert(self.type, text, self.name)
+        low, high = BOUNDS.get(self.name, (0, 0))
+        if high and isinstance(value, int) and not low <= value <= high:
+            if self.type == DURATION:
+                low, high = -(-low // 60), high // 60
+            unit = " minutes" if self.type == DURATION else " MiB" if self.type == MIB else ""
+            raise SpecError(f"invalid {self.name}={text[:64]}: expected {low} to {high}{unit}")
+        return value
 
     def default_value(self) -> Value:
         """The typed default; for a parameter that is not set None, "" or () by its type."""
@@ -302,7 +331,9 @@ def convert(type: str, text: str, name: str) -> Value:
     upper = text.upper()
     if type in (STRING, GRES, TRES, LICENSES):
         if type == LICENSES and text:
-            parse_licenses(text, name)
+            found, _ = parse_licenses(text, name)
+            if len(found) < len([word for word in text.replace(";", ",").split(",") if word]):
+                raise SpecError(f"invalid {name}={text[:64]}: each licence once, with a count of 1 or more")
         if type == GRES and text:
             parse_node_gres(text, name)
         if type == TRES and text:

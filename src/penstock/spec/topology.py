@@ -65,8 +65,9 @@ def check_tree(switches: Sequence[Domain]) -> Iterator[str]:
         above: list[str] = [switch.name]
         while above[-1] in parents and len(above) <= MAX_HEIGHT:
             above.append(parents[above[-1]].name)
-            if above[-1] == switch.name:
-                yield f"{switch.where}: switches hang below each other in a circle: {' below '.join(above)}"
+            if above[-1] in above[:-1]:
+                circle = above[above.index(above[-1]) :]
+                yield f"{parents[circle[0]].where}: switches hang below each other in a circle: {' below '.join(circle)}"
                 return
         if len(above) > MAX_HEIGHT and switch.name == above[0]:
             yield f"{switch.where}: switch {switch.name} lies below more than {MAX_HEIGHT} others"
