@@ -114,7 +114,7 @@ def test_why_tells_what_a_required_level_lacks(near: Cluster):
 def test_what_jobs_and_people_see(near: Cluster):
     job = near.submit("-H", "-N2", "--switches=1@2:00", "--segment=2", "--wrap", "true")
     assert queue(near, job, "%i") == [job]
-    assert near.run("squeue", "-h", "-j", job, "-O", "ReqSwitch,Wait4Switch").split() == ["1", "120"]
+    assert near.run("squeue", "-h", "-j", job, "-O", "ReqSwitch,Wait4Switch").split() == ["1", "2:00"]
     assert near.run("sacct", "-n", "-X", "-j", job, "-o", "SegmentSize").split() == ["2"]
     near.run("scancel", job)
     record = held(near, "-N2", "--switches=1@2:00", "--segment=2")

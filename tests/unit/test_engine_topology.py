@@ -173,8 +173,9 @@ def test_a_waiting_job_gets_another_level(cluster):
         cluster.ask("update_job", jobs=[str(job)], keys=["Topology=rack"])
     with pytest.raises(Refused, match="no leaf has 4 nodes; the best, s1, has 3"):
         cluster.ask("update_job", jobs=[str(job)], keys=["NumNodes=4"])
-    cluster.ask("update_job", jobs=[str(job)], keys=["Topology=level1", "Switches=2@0:30"])
-    assert (cluster.job(job).spec.request.switches, cluster.job(job).spec.switch_wait_s) == (2, 30)
+    for keys, wait_s in ((["Topology=level1", "Switches=2@0:30"], 30), (["Wait-for-Switch=20"], 20), (["Wait-for-Switch=1000"], 300)):
+        cluster.ask("update_job", jobs=[str(job)], keys=keys)
+        assert (cluster.job(job).spec.request.switches, cluster.job(job).spec.switch_wait_s) == (2, wait_s)
     cluster.plan()
     assert nodes(cluster, job) == ["n0", "n1", "n3"]
 

@@ -24,7 +24,7 @@ from penstock.spec.errors import SlurmError
 
 KEYS = (
     *("contiguous", "deadline", "excnodelist", "features", "licenses", "minmemorycpu", "minmemorynode", "numnodes", "numtasks", "prefer"),
-    *("reqnodelist", "switches", "timemin", "topology"),
+    *("reqnodelist", "switches", "timemin", "topology", "wait-for-switch"),
 )
 """All of them for a job that waits only."""
 
@@ -62,6 +62,9 @@ def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms:
         return _asking(spec, level=level, level_wait_s=wait_s)
     if key == "switches":
         return _few_switches(state, spec, value)
+    if key == "wait-for-switch":
+        wait_s = min(quantities.parse_int(value, "Wait-for-Switch"), state.config.max_switch_wait_s)
+        return msgspec.structs.replace(spec, switch_wait_s=wait_s if spec.request.switches else 0)
     mib = quantities.parse_memory(value, key)
     if key == "minmemorycpu":
         spec = msgspec.structs.replace(spec, mem_per_cpu_mib=mib, mem_per_node_mib=-1)

@@ -250,7 +250,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "trespertask": _each(lambda job: tres_per(job.spec.request.gres_per_task)),
     "userid": _each(lambda job: str(job.spec.uid)),
     "username": lambda jobs, context: [job.spec.user for job in jobs],
-    "wait4switch": _each(lambda job: str(job.spec.switch_wait_s)),
+    "wait4switch": _each(lambda job: format_duration_short(job.spec.switch_wait_s)),
     "wckey": _text("wckey", ""),
     "workdir": _text("work_dir"),
 }
