@@ -13,6 +13,7 @@ from two_clusters import Outcome
 ON_PURPOSE: dict[str, str] = {
     "submission: node name pattern": "%N is the node's name; Slurm, with several nodes on one machine, gives all of them the machine's",
     "refusals: GRES of an unknown name": "22.05's client refuses by itself, without `Batch job submission failed:`; code and reason agree",
+    "sizes: more tasks than the GPUs may have": "22.05 runs five tasks on two GPUs although two a GPU are allowed; Penstock refuses",
     "refusals: dependency on an id that was never given": "22.05 takes it for met, which hides a typing error; Penstock refuses it",
 }
 """Name of a case and why Penstock's outcome is another."""

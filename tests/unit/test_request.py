@@ -106,7 +106,10 @@ def test_tasks_follow_the_gpus_or_the_gpus_the_tasks():
     assert requested("--ntasks-per-gpu=2", "-n4") == {"ntasks_per_gpu": 2, "ntasks": 4}
     assert "has to be a multiple" in refused("--ntasks-per-gpu=2", "-n3")[0][0]
     assert "needs either" in refused("--ntasks-per-gpu=2")[0][0]
-    assert "mutually exclusive with --ntasks-per-node" in refused("--ntasks-per-gpu=2", "-G1", "--ntasks-per-node=2")[0][0]
+    assert requested("--ntasks-per-gpu=2", "-N2")["ntasks"] == 4
+    for other in ("--ntasks-per-node=2", "--gpus-per-task=1"):
+        lines, status = refused("--ntasks-per-gpu=2", "-G1", other)
+        assert (status, f"{other.partition('=')[0]} is mutually exclusive" in lines[0]) == (1, True)
 
 
 def test_exclusive():

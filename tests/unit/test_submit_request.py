@@ -27,20 +27,24 @@ def test_nodes_rank_as_a_hostlist_sorts(names):
 
 
 @pytest.mark.parametrize(
-    ("keys", "cpus_per_task", "per_node_mib", "per_cpu_mib"),
+    ("keys", "cpus", "memory_mib"),
     [
-        ({"gpus_per_node": ("gpu:4",)}, 8, 400, 0),
-        ({"gres": ("gpu:h100:4", "nic:8")}, 8, 400, 0),
-        ({"gres": ("gpu:4",), "ntasks_per_node": 4, "nodes_min": 2, "nodes_max": 2}, 2, 400, 0),
-        ({"gpus_per_node": ("gpu:3",), "ntasks": 4, "nodes_min": 2, "nodes_max": 2}, 3, 300, 0),
-        ({"gpus": ("gpu:1",)}, 2, 100, 0),
-        ({"gpus": ("gpu:4",), "nodes_min": 2, "nodes_max": 2}, 4, 200, 0),
-        ({"gpus_per_task": ("gpu:2",), "ntasks": 3}, 4, 0, 50),
+        ({"gpus_per_node": ("gpu:4",)}, "8 a node", "400 a node"),
+        ({"gres": ("gpu:h100:4", "nic:8")}, "8 a node", "400 a node"),
+        ({"gres": ("gpu:4",), "ntasks_per_node": 4, "nodes_min": 2, "nodes_max": 2}, "8 a node", "400 a node"),
+        ({"gpus_per_node": ("gpu:3",), "ntasks": 4, "nodes_min": 2, "nodes_max": 2}, "6 a node", "300 a node"),
+        ({"gpus_per_node": ("gpu:3",), "gpus": ("gpu:6",)}, "6 a node", "300 a node"),
+        ({"gpus": ("gpu:4",), "nodes_min": 2, "nodes_max": 2}, "4 a node", "200 a node"),
+        ({"gpus_per_task": ("gpu:2",), "ntasks": 3}, "4 a task", "50 a CPU"),
     ],
 )
-def test_sizes_per_gpu(keys, cpus_per_task, per_node_mib, per_cpu_mib):
+def test_sizes_per_gpu(keys, cpus, memory_mib):
     request = resolved(cpus_per_gpu=2, mem_per_gpu_mib=100, **keys)
-    assert (request.cpus_per_task, request.memory_per_node_mib, request.memory_per_cpu_mib) == (cpus_per_task, per_node_mib, per_cpu_mib)
+    of_node = request.cpus_per_node > 0
+    assert cpus == (f"{request.cpus_per_node} a node" if of_node else f"{request.cpus_per_task} a task")
+    assert request.cpus_per_task == 1 or not of_node
+    of_node = request.memory_per_node_mib > 0
+    assert memory_mib == (f"{request.memory_per_node_mib} a node" if of_node else f"{request.memory_per_cpu_mib} a CPU")
 
 
 @pytest.mark.parametrize(
@@ -83,10 +87,10 @@ def test_what_a_gpu_brings_by_default():
     partition = Partition("main", def_cpus_per_gpu=2)
     asked = SubmitRequest(gpus_per_node=("gpu:2",))
     request = resolve_request(state, (partition,), asked)
-    assert (request.cpus_per_task, request.memory_per_node_mib) == (4, 1000)
+    assert (request.cpus_per_task, request.cpus_per_node, request.memory_per_node_mib) == (1, 4, 1000)
     request = resolve_request(state, (Partition("main"),), SubmitRequest(gpus_per_node=("gpu:2",), cpus_per_task=1, mem_per_node_mib=7))
-    assert (request.cpus_per_task, request.memory_per_node_mib) == (1, 7)
-    assert resolve_request(state, (partition,), SubmitRequest()).cpus_per_task == 1
+    assert (request.cpus_per_task, request.cpus_per_node, request.memory_per_node_mib) == (1, 0, 7)
+    assert resolve_request(state, (partition,), SubmitRequest()).cpus_per_node == 0
 
 
 def test_constraints_are_checked_and_kept_as_shown():

@@ -32,6 +32,8 @@ def now():
         ("1:00:00", 3600),
         ("0:0:1", 60),
         ("1-0", 86400),
+        ("1-", 86400),
+        ("0-", None),
         ("1-2:30", 95400),
         ("2-03:04:05", 183900),
         ("infinite", None),
@@ -45,7 +47,9 @@ def test_time_limit_rounds_up_to_minutes(text, seconds):
     assert times.parse_time_limit(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", ":", "1:", "1-", "-2", "1:2:3:4", "1-2:3:4:5", "1d", "1.5", "1-2-3", "9" * 13, "99999999-0", "²"])
+@pytest.mark.parametrize(
+    "text", ["", ":", "1:", ":1", "1-2:", "-", "-2", "1:2:3:4", "1-2:3:4:5", "1d", "1.5", "1-2-3", "9" * 13, "99999999-0", "²"]
+)
 def test_refuses_time_limits(text):
     with pytest.raises(SpecError):
         times.parse_time_limit(text)

@@ -22,7 +22,7 @@ from penstock.spec import options
 from penstock.spec.export import pack
 from penstock.spec.options import InvalidOption, Options
 from penstock.spec.options_submit import OPTIONS
-from penstock.spec.request import build
+from penstock.spec.request import build, settle
 from penstock.spec.request_values import fail
 from penstock.spec.submitter import describe_submitter
 from penstock.wire import lite
@@ -87,6 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     if "no_shell" in merged and words:
         raise InvalidOption([f"{PROGRAM}: error: --no-shell does not allow a command, {words[0][:64]!r} was given"], 1)
     fields: dict[str, object] = {"name": DEFAULT_NAME, **build(merged, PROGRAM, int(time.time()))}
+    for line in settle(fields, PROGRAM):
+        _say(line)
     fields.update(describe_submitter(merged, PROGRAM, arguments))
     waited = False
 

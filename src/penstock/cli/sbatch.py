@@ -15,7 +15,7 @@ from penstock.spec.directives import MAX_SCRIPT_BYTES, ScriptError, check, extra
 from penstock.spec.export import choose, pack, read_file
 from penstock.spec.options import InvalidOption, Options
 from penstock.spec.options_submit import OPTIONS
-from penstock.spec.request import build
+from penstock.spec.request import build, settle
 from penstock.spec.submitter import describe_submitter
 from penstock.wire import lite
 
@@ -134,6 +134,9 @@ def compose(
 
     fields: dict[str, object] = {"name": name.encode("utf-8", "replace").decode()}
     fields.update(build(merged, PROGRAM, int(time.time())))
+    for line in settle(fields, PROGRAM):
+        if not merged.text("quiet"):
+            _stderr(f"{PROGRAM}: {line}")
     fields.update(describe_submitter(merged, PROGRAM, arguments))
     if path:
         fields["command"] = path

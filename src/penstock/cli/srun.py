@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
     job_id = _job_of(merged)
     plan = StepPlan(merged, words, arguments, int(time.time()), in_allocation=bool(job_id))
     for warning in plan.warnings:
-        _say(f"Warning: {warning}")
+        _say(warning)
     if plan.pty and not os.isatty(0):
         _say("error: Not using a pseudo-terminal, disregarding --pty option")
         plan.pty = False

@@ -14,7 +14,7 @@ import os
 
 from penstock.spec.options import FROM_COMMAND_LINE
 from penstock.spec.patterns import NODE_LETTERS, fill, letters_in
-from penstock.spec.request import build
+from penstock.spec.request import build, settle
 from penstock.spec.request_values import fail, number
 from penstock.spec.submitter import describe_submitter
 
@@ -68,8 +68,8 @@ class StepPlan:
                     name = key.replace("_", "-")
                     raise fail(PROGRAM, [f"--{name} is for jobs; a step has the job's CPUs and memory, or what -c and --mem name"], 1)
         request = build(options, PROGRAM, now_s)
+        self.warnings: list[str] = [] if in_allocation else settle(request, PROGRAM)
         request.update(describe_submitter(options, PROGRAM, arguments))
-        self.warnings: list[str] = []
         self.allocation = {key: value for key, value in request.items() if key not in NOT_FOR_ALLOCATIONS}
         fields = {key: request[key] for key in STEP_FIELDS if key in request}
         if options.text("gres").lower() == "none":
@@ -127,7 +127,7 @@ class StepPlan:
         inherited = options.sources.get("nodes") != FROM_COMMAND_LINE
         if not isinstance(nodes, int) or not in_allocation or not inherited:
             if isinstance(ntasks, int) and isinstance(nodes, int) and ntasks < nodes:
-                self.warnings.append(f"can't run {ntasks} processes on {nodes} nodes, setting nnodes to {ntasks}")
+                self.warnings.append(f"Warning: can't run {ntasks} processes on {nodes} nodes, setting nnodes to {ntasks}")
                 fields["nodes_min"] = fields["nodes_max"] = ntasks
             return
         if "nodelist" in fields or "relative" in options or (isinstance(ntasks, int) and ntasks < nodes):
@@ -138,7 +138,7 @@ class StepPlan:
         ntasks, nodes, on_each = fields.get("ntasks"), fields.get("nodes_max"), fields.get("ntasks_per_node")
         if isinstance(ntasks, int) and isinstance(nodes, int) and isinstance(on_each, int) and ntasks > nodes * on_each:
             self.warnings.append(
-                f"can't honor --ntasks-per-node set to {on_each} which doesn't match the requested tasks {ntasks} "
+                f"Warning: can't honor --ntasks-per-node set to {on_each} which doesn't match the requested tasks {ntasks} "
                 f"with the number of requested nodes {nodes}. Ignoring --ntasks-per-node."
             )
             del fields["ntasks_per_node"]

@@ -103,10 +103,13 @@ def copies_fit(room: Int64, total: Int64, demand: Demand) -> Int64:
 
 def never_fits(view: View, partition: str, request: Request) -> Reason | None:
     """Why ``request`` could not run in ``partition`` even if every node were up and idle, with the most that could be
-    asked for instead; None: it could. For refusals at submit."""
+    asked for instead; None: it could. For refusals at submit. More nodes than the partition allows are not impossible: the job waits for
+    another limit."""
     place = view.partitions.get(partition)
     if place is None:
         return Reason("PartitionConfig", "impossible", "partition", names=(partition,))
+    if place.max_nodes and max(request.nodes_min, len(request.required_nodes)) > place.max_nodes:
+        return None
     sites = locate(view.nodes, place, request)
     if isinstance(sites, Reason):
         return sites

@@ -70,8 +70,8 @@ class Demand:
 
     @property
     def spreads(self) -> bool:
-        """``-N min-max``: as many nodes as can be had."""
-        return self.request.nodes_max > self.request.nodes_min
+        """``-N min-max``: as many nodes as can be had; with GPUs in total as few as have them."""
+        return self.request.nodes_max > self.request.nodes_min and not self.request.gres_total
 
     @property
     def fits_one_node(self) -> bool:

@@ -80,7 +80,9 @@ def check_times(time_limit_s: int, time_min_s: int, deadline_s: int, begin_s: in
         raise SlurmError(err.ESLURM_INVALID_TIME_LIMIT, detail=detail)
 
 
-def within_limits(config: ClusterConfig, partitions: Sequence[Partition], asked: Memory, tasks_on_node: int) -> Memory:
+def within_limits(
+    config: ClusterConfig, partitions: Sequence[Partition], asked: Memory, tasks_on_node: int, cpus_per_node: int = 0
+) -> Memory:
     """What the job asks for, within MaxMemPerNode and MaxMemPerCPU; ESLURM_INVALID_TASK_MEMORY if that cannot be."""
     bounds = [partition.max_mem_per_node_mib or config.max_mem_per_node_mib for partition in partitions]
     most_mib = 0 if 0 in bounds else max(bounds)
@@ -95,5 +97,7 @@ def within_limits(config: ClusterConfig, partitions: Sequence[Partition], asked:
         return Memory(None, -(-asked.per_cpu_mib // times), asked.cpus_per_task * times)
     if asked.per_node_mib:
         cpus = -(-asked.per_node_mib // limit_mib)
+        if cpus <= cpus_per_node:
+            return asked
         return Memory(asked.per_node_mib, None, max(asked.cpus_per_task, -(-cpus // max(1, tasks_on_node))))
     return asked

@@ -6,20 +6,22 @@ Pure text from State. What only the node knows (SLURM_TASK_PID, CUDA_VISIBLE_DEV
 from __future__ import annotations
 
 from penstock.engine.state import NOT_GIVEN, Job, JobSpec, NodeAlloc, State, Step
+from penstock.engine.steps import spread_tasks
 from penstock.spec import hostlist
-
-TASKS_GIVEN = ("ntasks", "ntasks_per_node", "gpus_per_task")
-"""Request keys that say how many tasks a job has."""
 
 
 def tasks_on(job: Job) -> list[int]:
-    """SLURM_TASKS_PER_NODE of the allocation: as the planner laid the tasks out; where the user did not say how many, as many as the CPUs
-    of each node are for (what MPI starts then, and what Slurm 22.05 was measured to say)."""
+    """SLURM_TASKS_PER_NODE, from which MPI takes its slots. As the planner laid the tasks out where they are bound to nodes or GPUs; else
+    -n in rounds over the CPUs that the nodes gave, which may be more than the tasks need (--exclusive, --mincpus, --cpus-per-gpu), and
+    without -n as many as those CPUs carry."""
     spec = job.spec
-    if spec.ntasks_per_gpu or any(key in spec.asked for key in TASKS_GIVEN):
+    request = spec.request
+    if request.ntasks_per_node or request.gres_per_task or spec.ntasks_per_gpu:
         return [max(1, alloc.ntasks) for alloc in job.allocs]
-    each = spec.request.cpus_per_task if "cpus_per_task" in spec.asked else 1
-    return [max(1, alloc.cpus // each) for alloc in job.allocs]
+    room = [max(1, alloc.cpus // request.cpus_per_task) for alloc in job.allocs]
+    if "ntasks" not in spec.asked:
+        return room
+    return spread_tasks(room, spec.ntasks_typed or request.ntasks, len(room), len(room)) or room
 
 
 def job_variables(state: State, job: Job, directory: str) -> dict[str, str]:
@@ -87,7 +89,7 @@ def asked_variables(spec: JobSpec) -> dict[str, str]:
     asked = spec.asked
     variables = {}
     if "ntasks" in asked or request.ntasks > 1:
-        variables["SLURM_NTASKS"] = variables["SLURM_NPROCS"] = str(request.ntasks or 1)
+        variables["SLURM_NTASKS"] = variables["SLURM_NPROCS"] = str(spec.ntasks_typed or request.ntasks or 1)
     elif "ntasks_per_node" in asked or "nodes_min" in asked:
         total = request.ntasks or request.nodes_min * max(1, request.ntasks_per_node)
         if "ntasks_per_node" in asked:

@@ -42,7 +42,7 @@ def check_possible(indexes: Indexes, partitions: Sequence[Partition], request: R
             return
         first = first or reason
     reason = first
-    if reason is None or reason.word == "PartitionNodeLimit":
+    if reason is None:
         return
     code = err.ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
     detail = reason.sentence()

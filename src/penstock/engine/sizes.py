@@ -1,11 +1,15 @@
 """The sizes of a job: from what was asked to the planner's request, with the defaults of partition and cluster filled in.
 
 Nodes, tasks, CPUs, memory and GPUs follow from each other in Slurm's ways (--ntasks-per-gpu, --cpus-per-gpu, --mem-per-gpu,
-DefCpuPerGPU...); where only the planner knows how many GPUs a node gets, the sizes that follow are left to it. What contradicts itself is
-a SlurmError.
+DefCpuPerGPU...); where only the planner knows how many GPUs a node gets, the sizes that follow are left to it.
+
+Guarantees: what is given in several forms (-N, -n, --nodelist, and GPUs per node, per task and in total) agrees, see `spec.sizes`, or is
+refused; GPUs in total without a number of nodes take as many nodes as they need; a job that names nodes has them all.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from penstock.core.request import WHOLE_NODE, GresCounts, Request, gres_name, parsed
 from penstock.engine.admission import Memory, licenses_asked, within_limits
@@ -16,57 +20,48 @@ from penstock.spec import errors as err
 from penstock.spec import hostlist
 from penstock.spec.errors import SlurmError, SpecError
 from penstock.spec.request_values import COUNT_MAX
+from penstock.spec.sizes import Size, agreed
 
 NO_MEMORY = (0, None)
 """(MiB a node, MiB a CPU) of a job whose GPUs bring their memory."""
+
+
+class Gpus(NamedTuple):
+    """GRES of a job, each key in one form only."""
+
+    per_node: GresCounts
+    per_task: GresCounts
+    total: GresCounts
 
 
 def resolve_request(state: State, partitions: tuple[Partition, ...], request: SubmitRequest) -> Request:
     """The planner's request: sizes with Slurm's defaults, memory per node or per CPU."""
     constraint = constraint_text(request.constraint, err.ESLURM_INVALID_FEATURE)
     licenses, any_license = licenses_asked(state.config, request.licenses)
-    counted = parsed(constraint).least_nodes if constraint else 1
-    nodes_min = request.nodes_min or counted
-    nodes_max = request.nodes_max or 0
-    ntasks = request.ntasks or 0
-    per_node = request.ntasks_per_node or 0
-    gpus_total = gres_counts(request.gpus)
-    if request.ntasks_per_gpu:
-        ntasks, per_node, gpus_total = tasks_by_gpus(request, ntasks, gpus_total)
-    together = sum(count for _, count in gpus_total) > 1 and request.nodes_min is None and not request.gpus_per_task
-    if not ntasks:
-        if together:  # on as many nodes as the GPUs need, with a task (or --ntasks-per-node) on each
-            pass
-        elif per_node:
-            nodes_max = nodes_max or nodes_min
-        elif request.gpus_per_task and gpus_total:
-            ntasks = max(1, sum(c for _, c in gpus_total) // max(1, sum(c for _, c in gres_counts(request.gpus_per_task))))
-        elif request.nodes_min is None and counted == 1:
-            ntasks = 1
-            nodes_max = 1
-    elif request.nodes_min is not None and ntasks < nodes_min:
-        nodes_min = ntasks
-        nodes_max = max(ntasks, nodes_max) if nodes_max else ntasks
-    cpus_per_task = request.cpus_per_task or 1
+    named = node_names(state, request.nodelist)
+    size, gpus = sizes_of(request, parsed(constraint).least_nodes if constraint else 1, len(named))
+    cpus_per_task, cpus_per_node = request.cpus_per_task or 1, request.mincpus or 0
     per_node_mib, per_cpu_mib = request.mem_per_node_mib, request.mem_per_cpu_mib
-    nodes = nodes_min if nodes_min == nodes_max else 0
-    cpus_per_gpu, mem_per_gpu_mib = per_gpu(state.config, partitions, request, gpus_total)
-    follows = (cpus_per_gpu or mem_per_gpu_mib) and anywhere(request, gpus_total, nodes)
+    nodes = size.nodes_min if size.nodes_min == size.nodes_max else 0
+    cpus_per_gpu, mem_per_gpu_mib = per_gpu(state.config, partitions, request, gpus)
+    follows = (cpus_per_gpu or mem_per_gpu_mib) and anywhere(gpus, nodes)
     if follows and mem_per_gpu_mib:
         per_node_mib, per_cpu_mib = NO_MEMORY
     if (cpus_per_gpu or mem_per_gpu_mib) and not follows:
-        gpus = gpus_together(request, gpus_total, nodes)
-        if cpus_per_gpu:
-            on_node = 1 if request.gpus_per_task else per_node or -(-max(ntasks, nodes_min) // nodes_min)
-            cpus_per_task = -(-cpus_per_gpu * gpus // on_node)
-        if mem_per_gpu_mib and request.gpus_per_task:
-            per_cpu_mib = -(-mem_per_gpu_mib * gpus // cpus_per_task)
+        together = gpus_together(gpus, nodes)
+        if gpus.per_task:
+            cpus_per_task = max(cpus_per_task, cpus_per_gpu * together)
+        else:
+            cpus_per_node = max(cpus_per_node, cpus_per_gpu * together)
+        if mem_per_gpu_mib and gpus.per_task:
+            per_cpu_mib = -(-mem_per_gpu_mib * together // cpus_per_task)
         elif mem_per_gpu_mib:
-            per_node_mib = mem_per_gpu_mib * gpus
+            per_node_mib = mem_per_gpu_mib * together
     if per_node_mib is None and per_cpu_mib is None:
         per_node_mib, per_cpu_mib = default_memory(state, partitions)
     asked = Memory(per_node_mib, per_cpu_mib, cpus_per_task)
-    memory = within_limits(state.config, partitions, asked, per_node or -(-max(ntasks, nodes_min) // nodes_min))
+    tasks_on_node = size.ntasks_per_node or -(-max(size.ntasks, size.nodes_min) // size.nodes_min)
+    memory = within_limits(state.config, partitions, asked, tasks_on_node, cpus_per_node)
     per_node_mib, per_cpu_mib, cpus_per_task = memory.per_node_mib, memory.per_cpu_mib, memory.cpus_per_task
     if follows and mem_per_gpu_mib:
         per_node_mib = per_cpu_mib = None
@@ -74,21 +69,21 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
         per_node_mib, per_cpu_mib = WHOLE_NODE, None
     try:
         return Request(
-            nodes_min=nodes_min,
-            nodes_max=nodes_max,
-            ntasks=ntasks,
+            nodes_min=size.nodes_min,
+            nodes_max=size.nodes_max,
+            ntasks=size.ntasks,
             cpus_per_task=cpus_per_task,
-            ntasks_per_node=per_node,
+            ntasks_per_node=size.ntasks_per_node,
             memory_per_node_mib=per_node_mib or 0,
             memory_per_cpu_mib=per_cpu_mib or 0,
-            gres_per_node=merge_counts(gres_counts(request.gres), gres_counts(request.gpus_per_node)),
-            gres_per_task=gres_counts(request.gpus_per_task),
-            gres_total=gpus_total if not request.gpus_per_task else (),
+            gres_per_node=gpus.per_node,
+            gres_per_task=gpus.per_task,
+            gres_total=gpus.total,
             cpus_per_gpu=cpus_per_gpu if follows else 0,
             memory_per_gpu_mib=mem_per_gpu_mib if follows else 0,
-            cpus_per_node=request.mincpus or 0,
+            cpus_per_node=cpus_per_node,
             exclusive=request.exclusive,
-            required_nodes=node_names(state, request.nodelist),
+            required_nodes=named,
             excluded_nodes=node_names(state, request.exclude),
             constraint=constraint,
             prefer=constraint_text(request.prefer, err.ESLURM_INVALID_PREFER),
@@ -99,17 +94,69 @@ def resolve_request(state: State, partitions: tuple[Partition, ...], request: Su
             any_license=any_license,
         )
     except ValueError as error:
-        names = {gres_name(item) for item in request.gres}
-        code = err.ESLURM_INVALID_GRES if "shard" in names else err.ESLURM_INVALID_NODE_COUNT
-        raise SlurmError(code, detail=str(error)) from error
+        of_gres = any(name in str(error) for name in ("gpu", "gres", "shard"))
+        raise SlurmError(err.ESLURM_INVALID_GRES if of_gres else err.ESLURM_INVALID_NODE_COUNT, detail=str(error)) from error
 
 
-def per_gpu(config: ClusterConfig, partitions: tuple[Partition, ...], request: SubmitRequest, total: GresCounts) -> tuple[int, int]:
+def sizes_of(request: SubmitRequest, counted: int, named: int) -> tuple[Size, Gpus]:
+    """Nodes, tasks and GPUs of a job whose constraint counts so many nodes and which names so many."""
+    given = request.nodes_min is not None
+    size = Size(max(request.nodes_min or counted, named), request.nodes_max or 0, request.ntasks or 0, request.ntasks_per_node or 0)
+    if given and 0 < size.ntasks < size.nodes_min:
+        size.nodes_min = size.ntasks
+        size.nodes_max = max(size.ntasks, size.nodes_max)
+    named_or_counted = size.nodes_min
+    size, gpus = agree(merge_counts(request.gres, request.gpus_per_node), request.gpus_per_task, request.gpus, size)
+    if request.ntasks_per_gpu:
+        gpus = tasks_by_gpus(request.ntasks_per_gpu, size, gpus, given)
+    if size.ntasks:
+        if size.ntasks < size.nodes_min and size.nodes_min > named_or_counted:  # so many nodes for the GPUs: some have no task
+            size.ntasks = 0
+    elif size.ntasks_per_node:
+        size.nodes_max = size.nodes_max or (0 if gpus.total else size.nodes_min)
+    elif not given and size.nodes_min == 1 and not gpus.total and size.nodes_max in (0, 1):
+        size.ntasks = size.nodes_max = 1
+    elif named and not gpus.total:
+        size.nodes_max = size.nodes_max or size.nodes_min
+    return size, gpus
+
+
+def agree(per_node: GresCounts, per_task: tuple[str, ...], total: tuple[str, ...], size: Size) -> tuple[Size, Gpus]:
+    """`spec.sizes.agreed` for the texts of a request; ESLURM_INVALID_GRES where they contradict each other."""
+    try:
+        *forms, size = agreed(dict(per_node), dict(gres_counts(per_task)), dict(gres_counts(total)), size)
+    except SpecError as error:
+        raise SlurmError(err.ESLURM_INVALID_GRES, detail=str(error)) from error
+    return size, Gpus(*(tuple(sorted(form.items())) for form in forms))
+
+
+def tasks_by_gpus(each: int, size: Size, gpus: Gpus, given: bool) -> Gpus:
+    """--ntasks-per-gpu: the GPUs give the tasks, or the tasks (where the nodes are given, the nodes) the GPUs. Changes `size`."""
+    on_node = sum(count for key, count in gpus.per_node if gres_name(key) == "gpu")
+    fixed = size.nodes_min if size.nodes_min == size.nodes_max else 0
+    total = sum(count for _, count in gpus.total) or on_node * fixed
+    if not total and not on_node:
+        if size.ntasks % each or not (size.ntasks or (given and fixed)):
+            text = f"--ntasks-per-gpu={each} needs GPUs, or --ntasks that it divides"
+            raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
+        total = size.ntasks // each or fixed
+        gpus = gpus._replace(total=(("gpu", total),))
+    if total and size.ntasks > each * total:
+        text = f"-n/--ntasks={size.ntasks} is more than --ntasks-per-gpu={each} allows on {total} GPUs, which is {each * total}"
+        raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
+    if on_node:
+        size.ntasks_per_node = each * on_node
+    else:
+        size.ntasks = size.ntasks or each * total
+        size.ntasks_per_node = -(-size.ntasks // fixed) if fixed else 0
+    return gpus
+
+
+def per_gpu(config: ClusterConfig, partitions: tuple[Partition, ...], request: SubmitRequest, gpus: Gpus) -> tuple[int, int]:
     """CPUs and MiB a GPU: as asked, else DefCpuPerGPU and DefMemPerGPU of the partition or the cluster where the job has GPUs and said
     nothing about its CPUs (its memory); 0: none."""
     cpus, mib = request.cpus_per_gpu or 0, request.mem_per_gpu_mib or 0
-    asked = (*total, *gres_counts(request.gres), *gres_counts(request.gpus_per_node), *gres_counts(request.gpus_per_task))
-    if any(gres_name(key) == "gpu" for key, _ in asked):
+    if any(gres_name(key) == "gpu" for counts in gpus for key, _ in counts):
         first = partitions[0]
         if not cpus and request.cpus_per_task is None:
             cpus = first.def_cpus_per_gpu or config.def_cpus_per_gpu
@@ -118,25 +165,26 @@ def per_gpu(config: ClusterConfig, partitions: tuple[Partition, ...], request: S
     return cpus, mib
 
 
-def anywhere(request: SubmitRequest, total: GresCounts, nodes: int) -> bool:
+def anywhere(gpus: Gpus, nodes: int) -> bool:
     """Whether only the planner knows how many of the GPUs a node gets: --gpus alone, without a number of nodes that divides it."""
-    others = (*request.gpus_per_task, *request.gres, *request.gpus_per_node)
-    gpus = sum(count for _, count in total)
-    return len(total) == 1 and not any(gres_name(item) == "gpu" for item in others) and not (nodes and gpus % nodes == 0)
+    others = any(gres_name(key) == "gpu" for key, _ in (*gpus.per_node, *gpus.per_task))
+    count = sum(count for _, count in gpus.total)
+    return len(gpus.total) == 1 and not others and not (nodes and count % nodes == 0)
 
 
-def tasks_by_gpus(request: SubmitRequest, ntasks: int, total: GresCounts) -> tuple[int, int, GresCounts]:
-    """(tasks, tasks a node, GPUs in total) of --ntasks-per-gpu: the GPUs give the tasks, or the tasks the GPUs."""
-    each = request.ntasks_per_gpu or 1
-    if total:
-        return ntasks or each * sum(count for _, count in total), 0, total
-    on_node = sum(count for key, count in gres_counts((*request.gres, *request.gpus_per_node)) if gres_name(key) == "gpu")
-    if on_node:
-        return ntasks, each * on_node, ()
-    if not ntasks or ntasks % each:
-        text = f"--ntasks-per-gpu={each} needs GPUs, or --ntasks that it divides"
-        raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
-    return ntasks, 0, (("gpu", ntasks // each),)
+def gpus_together(gpus: Gpus, nodes: int) -> int:
+    """GPUs of one task with --gpus-per-task, else of one node: what --cpus-per-gpu and --mem-per-gpu multiply. `nodes` is the number of
+    nodes, 0 where it is the scheduler's choice; then --gpus does not say how many a node has, and the request is refused."""
+    for counts in (gpus.per_task, gpus.per_node):
+        together = sum(count for key, count in counts if gres_name(key) == "gpu")
+        if together:
+            return together
+    total = sum(count for _, count in gpus.total)
+    if total and nodes and total % nodes == 0:
+        return total // nodes
+    lacking = "--gpus that divide by the number of nodes (-N)" if total else "--gpus"
+    text = f"--cpus-per-gpu and --mem-per-gpu need --gpus-per-node, --gpus-per-task, --gres=gpu or {lacking}"
+    raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
 
 
 def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int | None, int | None]:
@@ -155,7 +203,7 @@ def default_memory(state: State, partitions: tuple[Partition, ...]) -> tuple[int
     return (None, max(1, min(shares))) if shares else (None, None)
 
 
-def gres_counts(items: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+def gres_counts(items: tuple[str, ...]) -> GresCounts:
     """`gpu:2`, `gpu:a100:2` as sorted (key, count) pairs; counts of one key add up."""
     counts: dict[str, int] = {}
     for item in items:
@@ -172,26 +220,12 @@ def gres_counts(items: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items()))
 
 
-def merge_counts(first: tuple[tuple[str, int], ...], second: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+def merge_counts(gres: tuple[str, ...], gpus_per_node: tuple[str, ...]) -> GresCounts:
     """--gres and --gpus-per-node together; the same key twice is an error, as in Slurm 26.05."""
+    first, second = gres_counts(gres), gres_counts(gpus_per_node)
     if first and second and {k for k, _ in first} & {k for k, _ in second}:
-        raise SlurmError(err.ESLURM_INVALID_GRES)
+        raise SlurmError(err.ESLURM_INVALID_GRES, detail="--gres and --gpus-per-node both say how many GPUs a node has")
     return tuple(sorted(first + second))
-
-
-def gpus_together(request: SubmitRequest, total: tuple[tuple[str, int], ...], nodes: int) -> int:
-    """GPUs of one task with --gpus-per-task, else of one node: what --cpus-per-gpu and --mem-per-gpu multiply. `nodes` is the number of
-    nodes, 0 where it is the scheduler's choice; then --gpus does not say how many a node has, and the request is refused."""
-    for counts in (request.gpus_per_task, (*request.gres, *request.gpus_per_node)):
-        gpus = sum(count for key, count in gres_counts(counts) if gres_name(key) == "gpu")
-        if gpus:
-            return gpus
-    gpus = sum(count for _, count in total)
-    if gpus and nodes and gpus % nodes == 0:
-        return gpus // nodes
-    lacking = "--gpus that divide by the number of nodes (-N)" if gpus else "--gpus"
-    text = f"--cpus-per-gpu and --mem-per-gpu need --gpus-per-node, --gpus-per-task, --gres=gpu or {lacking}"
-    raise SlurmError(err.ESLURM_INVALID_GRES, detail=text)
 
 
 def constraint_text(text: str, code: int) -> str:

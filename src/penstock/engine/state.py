@@ -137,6 +137,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """So long after it became eligible the job starts on any number of switches."""
     unattended: bool = False
     """salloc --no-shell: an allocation that is meant to have no client."""
+    ntasks_typed: int = 0
+    """-n where the GPUs make more nodes than there are tasks, so that `request.ntasks` is 0."""
 
 
 class BatchRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -142,6 +142,7 @@ def submit(
         time_min_s=request.time_min_s or 0,
         deadline_ms=(request.deadline_s or 0) * 1000,
         licenses=request.licenses,
+        ntasks_typed=0 if resources.ntasks else request.ntasks or 0,
     )
     dependency = resolve(state, indexes, request.dependency, job_id) if request.dependency else ""
     hold = "JobHeldUser" if request.hold else ""

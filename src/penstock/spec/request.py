@@ -142,11 +142,13 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     for key, target in GRES:
         if key in values:
             request[target] = gres_items(options.text(key), key, program)
+    if "ntasks_per_gpu" in request:
+        from penstock.spec.sizes import tasks_by_gpus
+
+        tasks_by_gpus(request, program)
     if request.get("gpus_per_task") and "ntasks" not in request and not request.get("gpus"):
         text = "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is not allowed."
         raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
-    if "ntasks_per_gpu" in request:
-        _tasks_by_gpus(request, program)
     if "exclusive" in values:
         _exclusive(values["exclusive"], request, program)
     for key in ("oversubscribe", "contiguous"):
@@ -198,36 +200,25 @@ def build(options: Options, program: str, now_s: int) -> dict[str, object]:
     return request
 
 
+def settle(request: dict[str, object], program: str) -> list[str]:
+    """Sizes of a job (not of a step) that must agree, see `spec.sizes`: what to say on stderr of nodes that were left out, a line each."""
+    nodes, ntasks = request.get("nodes_min"), request.get("ntasks")
+    few = isinstance(nodes, int) and isinstance(ntasks, int) and ntasks < nodes
+    forms = [target for _, target in GRES if target in request]
+    alone = not forms or (len(forms) == 1 and not (forms == ["gpus"] and nodes))
+    if not few and alone and "nodelist" not in request:
+        return []
+    from penstock.spec import sizes
+
+    return sizes.settle(request, program)
+
+
 def _alone(key: str, value: str | None) -> Options:
     options = Options()
     options.values[key] = value
     if key == "gpus_per_task":  # which alone is malformed
         options.values["ntasks"] = "1"
     return options
-
-
-def _tasks_by_gpus(request: dict[str, object], program: str) -> None:
-    each, ntasks = request["ntasks_per_gpu"], request.get("ntasks")
-    others = [key for key in ("gpus_per_task", "ntasks_per_node") if request.get(key)]
-    gpus = request.get("gpus") or request.get("gpus_per_node") or request.get("gres")
-    if others:
-        text = f"--ntasks-per-gpu is mutually exclusive with --{others[0].replace('_', '-')}"
-    elif not gpus and isinstance(ntasks, int) and isinstance(each, int) and ntasks % each:
-        text = "Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu."
-    elif not gpus and not ntasks:
-        text = "--ntasks-per-gpu needs either a GRES GPU specification or a node/ntask specification"
-    else:
-        if not ntasks and isinstance(each, int):
-            nodes = 1 if request.get("gpus") else request.get("nodes_min", 1)
-            tasks = each * _gpus(request.get("gpus") or request.get("gpus_per_node") or request.get("gres"))
-            if isinstance(nodes, int) and tasks and request.get("nodes_max", nodes) == nodes:
-                request["ntasks"] = tasks * nodes
-        return
-    raise fail(program, [text, "Invalid generic resource (gres) specification"], 1)
-
-
-def _gpus(items: object) -> int:
-    return sum([int(item.rpartition(":")[2]) for item in items if item.startswith("gpu:")]) if isinstance(items, list) else 0
 
 
 def _exclusive(value: str | None, request: dict[str, object], program: str) -> None:

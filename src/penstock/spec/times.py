@@ -30,7 +30,7 @@ def parse_duration(text: str, what: str = "time") -> int | None:
     days, dash, rest = stripped.partition("-")
     if not dash:
         days, rest = "0", stripped
-    fields = rest.split(":")
+    fields = ["0"] if dash and not rest else rest.split(":")  # `1-` is a day
     if not _is_number(days) or len(fields) > 3 or not all(map(_is_number, fields)):
         raise SpecError(f"invalid {what} {text[:64]!r}: expected minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S or UNLIMITED")
     numbers = [int(field) for field in fields]

@@ -129,9 +129,14 @@ def cpu_count(job: Job) -> int:
     return sum([alloc.cpus for alloc in job.allocs]) if job.allocs else pending_cpus(job.spec.request)
 
 
+def tasks_per_node(job: Job) -> int:
+    """Most tasks on a node; 0 where only --ntasks-per-gpu says it, which is shown by itself."""
+    return 0 if job.spec.ntasks_per_gpu else job.spec.request.ntasks_per_node
+
+
 def task_count(job: Job) -> int:
     request = job.spec.request
-    return request.ntasks or max(node_count(job), 1) * max(request.ntasks_per_node, 1)
+    return request.ntasks or job.spec.ntasks_typed or max(node_count(job), 1) * max(request.ntasks_per_node, 1)
 
 
 def pending_nodes(request: Request) -> int:

@@ -108,7 +108,7 @@ def job_record(state: State, notes: Notes, job: Job) -> dict[str, Any]:
         "suspend_time": moment(job.suspend_ms),
         "system_comment": job.system_comment,
         "tasks": number(facts.task_count(job)),
-        "tasks_per_node": number(request.ntasks_per_node, unset=not request.ntasks_per_node),
+        "tasks_per_node": number(facts.tasks_per_node(job), unset=not facts.tasks_per_node(job)),
         "time_limit": number(spec.time_limit_s // 60, infinite=not spec.time_limit_s),
         "time_minimum": number(spec.time_min_s // 60),
         "tres_alloc_str": facts.tres_text(facts.allocated_tres(job.allocs)),

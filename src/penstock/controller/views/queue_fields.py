@@ -199,7 +199,7 @@ JOB_GETTERS: dict[str, JobGetter] = {
     "nice": _each(lambda job: str(job.spec.nice)),
     "nodelist": _each(lambda job: facts.nodes_of(job.allocs)),
     "ntpercore": _always("N/A"),
-    "ntpernode": _each(lambda job: str(job.spec.request.ntasks_per_node or "N/A")),
+    "ntpernode": _each(lambda job: str(facts.tasks_per_node(job) or "N/A")),
     "ntpersocket": _always("N/A"),
     "ntperboard": _always("N/A"),
     "numcpus": _each(lambda job: str(facts.cpu_count(job))),

@@ -117,8 +117,9 @@ def job_lines(state: State, notes: Notes, job: Job, details: bool) -> Lines:
     if job.allocs and not spec.interactive:
         lines.append(f"BatchHost={job.allocs[0].node}")
     nodes = facts.node_count(job)
-    node_text = str(nodes) if not waiting or not request.nodes_max else f"{nodes}-{max(request.nodes_max, nodes)}"
-    per_node = request.ntasks_per_node
+    bounded = request.nodes_max and ("nodes_min" in spec.asked or request.nodes_max > nodes)
+    node_text = f"{nodes}-{max(request.nodes_max, nodes)}" if waiting and bounded else str(nodes)
+    per_node = facts.tasks_per_node(job)
     least_cpus = max(max(per_node, 1) * request.cpus_per_task, request.cpus_per_node)
     memory = ("CPU", request.memory_per_cpu_mib) if request.memory_per_cpu_mib else ("Node", max(request.memory_per_node_mib, 0))
     lines += [
