@@ -32,10 +32,12 @@ class Sweep(NamedTuple):
     rows: tuple[tuple[str, str], ...]
 
 
+FIXED = ("fifo", "greedy", "conservative", "slurm")
 SWEEPS = {
-    "kth": Sweep("v1", (("easy", "log"), ("fifo", "log"), ("greedy", "log"), ("easy-sjbf", "log"), ("easy++", "log"), ("easy", "oracle"))),
+    "kth": Sweep("v1", (("easy", "log"), *((name, "log") for name in (*FIXED, "easy-sjbf", "easy++")), ("easy", "oracle"))),
     "venus": Sweep(
-        "venus", (("easy", "partition"), ("greedy", "partition"), ("easy", "modal"), ("easy", "oracle"), ("aged-sjf", "oracle"))
+        "venus",
+        (("easy", "partition"), *((name, "partition") for name in FIXED), ("easy", "modal"), ("easy", "oracle"), ("aged-sjf", "oracle")),
     ),
 }
 
@@ -62,6 +64,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rows", default="", metavar="NAME[,NAME]", help="EASY and the rows of these policies")
     options = parser.parse_args(argv)
     wanted = options.rows.split(",") if options.rows else []
+    known = {policy: None for name in options.sweeps for policy, _ in SWEEPS[name].rows}
+    if not known.keys() >= set(wanted):
+        parser.error(f"--rows {options.rows}: {', '.join(known)} are allowed")
     for name in options.sweeps:
         sweep = SWEEPS[name]
         print(f"\n{TABLES[sweep.table].title}{f', the first {options.jobs:,} jobs' if options.jobs else ''}\n")
