@@ -50,7 +50,7 @@ STATE_OF_CAUSE = {
 class Changes:
     """Rows touched since the last flush, in order. Dictionaries serve as ordered sets."""
 
-    __slots__ = ("config", "counters", "history", "jobs", "nodes", "office", "purged", "signals", "steps")
+    __slots__ = ("config", "counters", "history", "jobs", "nodes", "office", "purged", "renamed", "signals", "steps")
 
     def __init__(self) -> None:
         self.clear()
@@ -61,6 +61,8 @@ class Changes:
         self.nodes: dict[str, None] = {}
         self.signals: dict[int, None] = {}
         self.purged: dict[int, None] = {}
+        self.renamed: list[tuple[Job, str]] = []
+        """(job, the name that it had), for the indexes."""
         self.history: list[tuple[Job, list[Step], bool]] = []
         """Rows that leave State and stay as history: (job, its steps, is it an earlier run of a requeued job)."""
         self.config = False
@@ -179,6 +181,8 @@ def _job_started(state: State, event: e.JobStarted, changes: Changes) -> None:
 
 def _job_changed(state: State, event: e.JobChanged, changes: Changes) -> None:
     job = state.jobs[event.job_id]
+    if event.spec is not None and event.spec.name != job.spec.name:
+        changes.renamed.append((job, job.spec.name))
     for name in ("spec", "priority", "hold", "eligible_ms", "dependency", "dependency_failed", "end_limit_ms", "admin_comment", "extra"):
         value = getattr(event, name)
         if value is not None:

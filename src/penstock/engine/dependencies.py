@@ -7,6 +7,8 @@ does not heal it (as in Slurm).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from penstock.engine.indexes import History, Indexes
 from penstock.engine.state import CANCELLED, COMPLETED, PENDING, Job, State
 from penstock.spec import arrays
@@ -91,36 +93,42 @@ def evaluate(state: State, indexes: Indexes, job: Job) -> tuple[str, bool]:
 
 
 def due_ms(indexes: Indexes, job: Job) -> int:
-    """When the clock alone may next meet one of its conditions (`after:ID+minutes` of a job that runs); 0: it cannot."""
+    """When the clock alone may next meet one of its conditions (`after:ID+minutes` of a job that runs), or earlier; 0: it cannot."""
     earliest = 0
     for condition in parse(job.dependency).conditions:
         for parent in condition.targets if condition.kind == "after" else ():
-            for row in indexes.rows_of(parent.job_id):
+            if parent.task_id is None and parent.job_id in indexes.unstarted:
+                continue
+            rows = indexes.latest_rows(parent.job_id) if parent.task_id is None else indexes.row_of(parent.job_id, parent.task_id)
+            for row in rows:
                 at_ms = row.start_ms + parent.minutes * 60_000
-                if row.state != PENDING and not row.finished and at_ms > indexes.clock_ms and (not earliest or at_ms < earliest):
-                    earliest = at_ms
+                if row.state != PENDING and not row.finished and at_ms > indexes.clock_ms:
+                    earliest = min(earliest or at_ms, at_ms)
+                    break
     return earliest
 
 
 def judge(state: State, indexes: Indexes, job: Job, condition: Condition) -> int:
-    """OPEN, MET or NEVER for one condition. A parent that has left memory counts as ended."""
-    if condition.kind == "singleton":
-        others = indexes.same_name.get((job.spec.uid, job.spec.name))
-        earlier = [i for i in others if i < job.id and not (job.array_job_id and state.jobs[i].array_job_id == job.array_job_id)]
-        return OPEN if earlier else MET
+    """OPEN, MET or NEVER for one condition. A parent that has left memory counts as ended. What it costs does not grow with the rows of
+    the parent, but for `after:ARRAY+minutes` the moment in which it comes true."""
+    if condition.kind == "singleton":  # of a name the jobs and arrays run in the order in which they came
+        return MET if indexes.same_name.earliest((job.spec.uid, job.spec.name)) in (0, job.array_job_id or job.id) else OPEN
     verdicts = []
     for parent in condition.targets:
-        rows = None
+        rows: Iterable[Job] | None = None
         if parent.task_id is not None:
-            rows = [row for row in indexes.rows_of(parent.job_id) if _is_task(row, parent.task_id)]
+            rows = indexes.row_of(parent.job_id, parent.task_id)
         elif condition.kind == "aftercorr":
             rows = _counterpart(indexes, job, parent.job_id) or None
         if rows is None and parent.job_id in indexes.array_rows and condition.kind != "after":
             verdicts.append(_judge_array(indexes, condition.kind, parent.job_id))
             continue
-        if rows is None:
-            rows = indexes.rows_of(parent.job_id)
-        verdicts.append(_judge_rows(indexes.clock_ms, condition, parent.minutes, rows))
+        if rows is None and condition.kind == "after":
+            if parent.job_id in indexes.unstarted:
+                verdicts.append(OPEN)
+                continue
+            rows = indexes.latest_rows(parent.job_id)
+        verdicts.append(_judge_rows(indexes.clock_ms, condition, parent.minutes, indexes.rows_of(parent.job_id) if rows is None else rows))
     if NEVER in verdicts:
         return NEVER
     return OPEN if OPEN in verdicts else MET
@@ -144,23 +152,18 @@ def _counterpart(indexes: Indexes, job: Job, parent_id: int) -> list[Job]:
     task = job.array_task_id
     if task < 0 and arrays.count(job.pending_tasks) == 1:
         task = arrays.first(job.pending_tasks)
-    return [row for row in indexes.rows_of(parent_id) if _is_task(row, task)] if task >= 0 else []
+    return indexes.row_of(parent_id, task) if task >= 0 else []
 
 
-def _is_task(row: Job, task_id: int) -> bool:
-    if row.array_task_id >= 0:
-        return row.array_task_id == task_id
-    return any(first <= task_id <= last and (task_id - first) % step == 0 for first, last, step in row.pending_tasks)
-
-
-def _judge_rows(now_ms: int, condition: Condition, minutes: int, rows: list[Job]) -> int:
+def _judge_rows(now_ms: int, condition: Condition, minutes: int, seen: Iterable[Job]) -> int:
     kind = condition.kind
     if kind == "after":
-        for row in rows:
+        for row in seen:
             started_ms = row.start_ms if row.state != PENDING else 0
             if not row.finished and (not started_ms or now_ms < started_ms + minutes * 60_000):
                 return OPEN
         return MET
+    rows = list(seen)
     if kind == "afterany":
         return OPEN if any(not row.finished for row in rows) else MET
     if kind in ("afterok", "aftercorr"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from penstock.core.columns import Columns, NodeRecord, PendingRecord
@@ -22,10 +22,10 @@ from penstock.engine.same_name import SameName
 from penstock.engine.shared_specs import SharedSpecs
 from penstock.engine.state import COMPLETED, PENDING, Job, NodeAlloc, State
 from penstock.engine.topology import topology_records, waiting_since_ms, wished, wishes_end_ms
-from penstock.spec.arrays import count
+from penstock.spec.arrays import contains, count
 from penstock.spec.dependency import parent_ids
 
-K = TypeVar("K", int, tuple[int, str])
+K = TypeVar("K", int, tuple[int, str, int])
 
 History = Callable[[int], list[int]]
 """Base states of the rows of a job or array that ended and left memory; empty where even the accounting does not know it."""
@@ -45,11 +45,13 @@ class Indexes:
         "_extra",
         "_held_by",
         "_moved",
+        "_row_of",
         "_seen_parents",
         "_throttled",
         "active_elements",
         "array_rows",
         "bad_rows",
+        "bundles",
         "clock_ms",
         "columns",
         "cpus_held",
@@ -70,6 +72,8 @@ class Indexes:
         "specs",
         "state",
         "steps_of",
+        "unstarted",
+        "vacated",
     )
 
     def __init__(self, state: State, clock_ms: int = 0, history: History = _no_history) -> None:
@@ -81,15 +85,24 @@ class Indexes:
         self.deadlines = Deadlines()
         self.dependents: dict[int, dict[int, None]] = {}
         """Parent job (or array) id -> jobs that wait for it."""
-        self.array_rows: dict[int, dict[int, None]] = {}
+        self.array_rows: dict[int, dict[int, int]] = {}
+        """Array id -> its rows, each with its element, -1 for one of several elements."""
+        self.bundles: dict[int, dict[int, None]] = {}
+        """Array id -> its rows of several elements."""
+        self.unstarted: dict[int, dict[int, None]] = {}
+        """Array id -> its rows that wait."""
+        self._row_of: dict[int, dict[int, int]] = {}
+        """Array id -> element -> its row, where it has one of its own."""
+        self.vacated: list[tuple[int, str]] = []
+        """Names that a job had until the last change."""
         self.active_elements: dict[int, dict[int, None]] = {}
         """Array id -> elements that hold resources."""
         self.open_rows: dict[int, dict[int, None]] = {}
         """Array id -> its rows that have not finished."""
         self.bad_rows: dict[int, dict[int, None]] = {}
         """Array id -> its rows that ended other than COMPLETED."""
-        self.singletons: dict[tuple[int, str], dict[int, None]] = {}
-        """(uid, name) -> jobs that wait as singletons."""
+        self.singletons: dict[tuple[int, str, int], dict[int, None]] = {}
+        """(uid, name, array or job) -> its rows that wait as singletons."""
         self.same_name = SameName()
         """(uid, name) -> jobs that have not finished: singleton."""
         self.moved_for: dict[int, dict[int, None]] = {}
@@ -142,6 +155,11 @@ class Indexes:
                 self.columns.set_topologies(topology_records(self.state.config))
             if changes.config or len(self._columns_node) != known:
                 self._partitions()
+        self.vacated = [(job.spec.uid, name) for job, name in changes.renamed]
+        for renamed, name in changes.renamed:
+            if self.same_name.discard((renamed.spec.uid, name), renamed.id):
+                self.job_count -= 1
+            _keep(self.singletons, (renamed.spec.uid, name, renamed.array_job_id or renamed.id), renamed.id, False)
         for job_id in changes.jobs:
             job = self.state.jobs.get(job_id)
             if job is not None:
@@ -190,13 +208,13 @@ class Indexes:
         self.deadlines.follow(job)
 
     def _membership(self, job: Job) -> None:
-        key = (job.spec.uid, job.spec.name)
+        key, order = (job.spec.uid, job.spec.name), job.array_job_id or job.id
         if job.finished:
             if self.same_name.discard(key, job.id):
                 self.job_count -= 1 + self._extra.pop(job.id, 0)
                 self.finished.append((job.end_ms, job.id))
         else:
-            if self.same_name.add(key, job.id):
+            if self.same_name.add(key, job.id, order):
                 self.job_count += 1
             extra = count(job.pending_tasks) - 1 if job.pending_tasks else 0
             if extra != self._extra.get(job.id, 0):
@@ -205,7 +223,11 @@ class Indexes:
                     self._extra[job.id] = extra
         if job.array_job_id:
             self._array_of[job.id] = job.array_job_id
-            self.array_rows.setdefault(job.array_job_id, {})[job.id] = None
+            self.array_rows.setdefault(job.array_job_id, {})[job.id] = job.array_task_id
+            if job.array_task_id >= 0:
+                self._row_of.setdefault(job.array_job_id, {})[job.array_task_id] = job.id
+            _keep(self.bundles, job.array_job_id, job.id, bool(job.pending_tasks))
+            _keep(self.unstarted, job.array_job_id, job.id, job.state == PENDING)
             _keep(self.active_elements, job.array_job_id, job.id, job.active)
             _keep(self.open_rows, job.array_job_id, job.id, not job.finished)
             _keep(self.bad_rows, job.array_job_id, job.id, job.finished and job.state != COMPLETED)
@@ -214,7 +236,7 @@ class Indexes:
             if job.moved_for:
                 self._moved[job.id] = job.moved_for
                 _keep(self.moved_for, job.moved_for, job.id, True)
-        _keep(self.singletons, key, job.id, job.state == PENDING and "singleton" in job.dependency)
+        _keep(self.singletons, (*key, order), job.id, job.state == PENDING and "singleton" in job.dependency)
         parents = parent_ids(job.dependency) if job.dependency and job.state == PENDING else ()
         before = self._seen_parents.get(job.id, ())
         if parents != before:
@@ -336,7 +358,12 @@ class Indexes:
         array_id = self._array_of.pop(job_id, 0)
         if array_id:
             rows = self.array_rows[array_id]
-            rows.pop(job_id, None)
+            task = rows.pop(job_id, -1)
+            if task >= 0:
+                del self._row_of[array_id][task]
+                if not self._row_of[array_id]:
+                    del self._row_of[array_id]
+            _keep(self.bundles, array_id, job_id, False)
             _keep(self.bad_rows, array_id, job_id, False)
             if not rows:
                 del self.array_rows[array_id]
@@ -360,12 +387,28 @@ class Indexes:
         ids = list(rows) if rows else [array_or_job_id]
         return [self.state.jobs[i] for i in ids if i in self.state.jobs]
 
+    def row_of(self, array_id: int, task: int) -> list[Job]:
+        """The row that an element is in, if it is in one."""
+        own = self._row_of.get(array_id, {}).get(task)
+        if own is not None:
+            return [self.state.jobs[own]]
+        rows = (self.state.jobs[job_id] for job_id in self.bundles.get(array_id, ()))
+        return [row for row in rows if contains(row.pending_tasks, task)][:1]
+
+    def latest_rows(self, array_or_job_id: int) -> Iterator[Job]:
+        """The rows that have not ended, those that began last first: whoever looks for one that began late need not see the rest."""
+        rows = self.open_rows.get(array_or_job_id, {}) if array_or_job_id in self.array_rows else (array_or_job_id,)
+        return (self.state.jobs[job_id] for job_id in reversed(rows) if job_id in self.state.jobs)
+
     def summary(self) -> dict[str, object]:
         """Everything that must equal a rebuild, in comparable form."""
         return {
             "count": self.job_count,
             "dependents": {k: sorted(v) for k, v in self.dependents.items() if v},
             "arrays": {k: sorted(v) for k, v in self.array_rows.items()},
+            "elements": {k: sorted(v.items()) for k, v in self._row_of.items()},
+            "bundles": {k: sorted(v) for k, v in self.bundles.items()},
+            "unstarted": {k: sorted(v) for k, v in self.unstarted.items()},
             "active": {k: sorted(v) for k, v in self.active_elements.items()},
             "open": {k: sorted(v) for k, v in self.open_rows.items()},
             "bad": {k: sorted(v) for k, v in self.bad_rows.items()},

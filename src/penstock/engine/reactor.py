@@ -360,12 +360,12 @@ class Reactor:
 
     # --- reactions: what follows from an event ---
 
-    def reconsider(self, job: Job, now_ms: int) -> None:
-        """Judge a waiting job's dependencies anew. What became impossible stays so."""
+    def reconsider(self, job: Job, now_ms: int, ended: Job | None = None) -> None:
+        """Judge a waiting job's dependencies anew, where it is so as `ended` has ended. What became impossible stays so."""
         if job.dependency_failed:
             return
         if job.pending_tasks and "aftercorr" in job.dependency:
-            self._split_aftercorr(job, now_ms)
+            self._split_aftercorr(job, now_ms, ended)
         left, never = evaluate(self.state, self.indexes, job)
         if never and not job.dependency_failed:
             if invalid_dependency_kills(self.state, job):
@@ -377,12 +377,17 @@ class Reactor:
         else:
             self._await_clock(job)
 
-    def _split_aftercorr(self, job: Job, now_ms: int) -> None:
-        """Elements whose own counterpart has ended become rows that are judged alone."""
+    def _split_aftercorr(self, job: Job, now_ms: int, parent_ended: Job | None) -> None:
+        """Elements whose own counterpart has ended become rows that are judged alone: that of `parent_ended`, or all that there are."""
         ended: dict[int, None] = {}
         for condition in parse(job.dependency).conditions:
-            for parent in condition.parents():
-                rows = self.indexes.rows_of(parent)
+            for parent in condition.parents() if condition.kind == "aftercorr" else ():
+                if parent_ended is None:
+                    rows = self.indexes.rows_of(parent)
+                elif parent in (parent_ended.id, parent_ended.array_job_id):
+                    rows = [parent_ended]
+                else:
+                    continue
                 ended |= dict.fromkeys(row.array_task_id for row in rows if row.finished and row.array_task_id >= 0)
         mine = arrays.keep(job.pending_tasks, arrays.from_indices(ended)) if ended else ()
         for task in list(arrays.indices(mine)):
@@ -399,11 +404,16 @@ class Reactor:
             for job_id in list(self.indexes.dependents.get(parent, ())):
                 child = self.state.jobs.get(job_id)
                 if child is not None and child.state == PENDING and child.dependency:
-                    self.reconsider(child, now_ms)
-        for job_id in list(self.indexes.singletons.get((job.spec.uid, job.spec.name), ())):
-            self.reconsider(self.state.jobs[job_id], now_ms)
+                    self.reconsider(child, now_ms, job)
+        self._name_left(job.spec.uid, job.spec.name, now_ms)
         self.requests.job_finished(job, now_ms)
         self.notes.mail_end(self, job)
+
+    def _name_left(self, uid: int, name: str, now_ms: int) -> None:
+        """A job of that name ended, or has another name now: the earliest of those that are left waits for nobody as a singleton."""
+        earliest = self.indexes.same_name.earliest((uid, name))
+        for job_id in list(self.indexes.singletons.get((uid, name, earliest), ())):
+            self.reconsider(self.state.jobs[job_id], now_ms)
 
     def _submitted(self, event: e.JobSubmitted) -> None:
         job = self.state.jobs[event.job_id]
@@ -418,7 +428,9 @@ class Reactor:
         self.requests.job_started(job, event.now_ms)
         for parent in dict.fromkeys((job.id, job.array_job_id)):
             for job_id in list(self.indexes.dependents.get(parent, ())):
-                self.reconsider(self.state.jobs[job_id], event.now_ms)
+                child = self.state.jobs[job_id]
+                if "after:" in child.dependency:  # nothing else looks at starts
+                    self.reconsider(child, event.now_ms)
         self.notes.mail_begin(self, job)
 
     def _ending(self, event: e.JobEnding) -> None:
@@ -469,8 +481,11 @@ class Reactor:
         self._changed_since_view = True
         if event.end_limit_ms is not None:
             self.nodes.set_time_limit(self.state.jobs[event.job_id])
-        if event.dependency:
-            self.reconsider(self.state.jobs[event.job_id], event.now_ms)
+        job, vacated = self.state.jobs[event.job_id], self.indexes.vacated
+        if job.state == PENDING and job.dependency and (event.dependency or vacated):
+            self.reconsider(job, event.now_ms)
+        for uid, name in vacated:
+            self._name_left(uid, name, event.now_ms)
 
     def _split(self, event: e.TasksSplit) -> None:
         self._changed_since_view = True

@@ -263,7 +263,8 @@ class Checks:
             for condition in parse(job.dependency).conditions:
                 if condition.kind == "singleton":
                     names = indexes.same_name.get((job.spec.uid, job.spec.name))
-                    parents |= dict.fromkeys(other for other in names if other < job.id)
+                    order = job.array_job_id or job.id
+                    parents |= dict.fromkeys(other for other in names if (state.jobs[other].array_job_id or other) < order)
                 for parent in condition.parents():
                     rows = [row for row in state.jobs.values() if parent in (row.id, row.array_job_id)]
                     parents |= dict.fromkeys(row.id for row in rows if not row.finished)
