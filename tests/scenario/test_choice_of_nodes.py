@@ -102,5 +102,13 @@ def test_more_neighbours_than_there_are_is_impossible():
     assert never == Reason("BadConstraints", "impossible", "contiguous nodes", 2, 1)
 
 
+def test_what_a_named_node_lacks_the_best_of_the_others_have_to_make_up():
+    nodes = cluster("1*n[gpu:2]", "3*m[gpu:4]")
+    never = nodes.pending("a: 2n 7gpu/job on=n0").never("a")
+    assert never == Reason("BadConstraints", "impossible", "gpu", 7, 6)
+    assert nodes.pending("b: 2n 6gpu/job on=n0").never("b") is None
+    assert nodes.pending("c: 1n 3gpu/job on=n0").never("c") == Reason("BadConstraints", "impossible", "gpu", 3, 2)
+
+
 def test_as_many_neighbours_as_can_be_had():
     cluster("6*n").running("r: n2 8cpu 1h").pending("a: 1-4n 8cpu beside").expect("a→n3,n4,n5")

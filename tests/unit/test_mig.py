@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from penstock.agent.inventory import simulated_gpus
 from penstock.agent.shepherd import environment
-from penstock.cluster.up import Request, _gpu_words, describe
+from penstock.cluster.up import Request, _gpu_words, _sizes, describe
 from penstock.config.cluster import GresConfig, NodeConfig
-from penstock.config.folder import ClusterFolder, FolderError
+from penstock.config.folder import ClusterFile, ClusterFolder, FolderError, NodeSpec
 from penstock.config.gresconf import gpus_of, missing_gpus
 from penstock.config.lines import ConfigError
 from penstock.config.reader import read
@@ -75,6 +75,14 @@ def test_a_cluster_without_a_file_may_have_slices_too():
     for text in ("0", "a100:0,1g.10gb:0", "a100:2,1g.10gb:1,shard:4"):
         with pytest.raises((FolderError, SpecError), match="--gpus"):
             describe(ClusterFolder("/nowhere"), Request(gpus=text, cpus=4, memory="1G"))
+
+
+def test_nodes_that_differ_are_told_apart():
+    equal = ClusterFile(nodes=tuple(NodeSpec(f"n{i}", 4, 1000, "h100:2") for i in range(3)))
+    assert _sizes(equal) == ["3 nodes, each with 4 CPUs, 1000 MiB, 2 simulated GPUs (h100)"]
+    unequal = ClusterFile(nodes=(*equal.nodes[:2], NodeSpec("m0", 8, 1000)))
+    assert _sizes(unequal) == ["n[0-1]: each with 4 CPUs, 1000 MiB, 2 simulated GPUs (h100)", "m0: 8 CPUs, 1000 MiB"]
+    assert _sizes(ClusterFile(nodes=(NodeSpec("a", 1, 1000),))) == ["a: 1 CPUs, 1000 MiB"]
 
 
 CONF = """

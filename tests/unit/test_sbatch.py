@@ -69,6 +69,10 @@ def test_parsable(run):
     assert run("--wrap=true", answers=([frame("=", "42\tlab")],))[1] == "Submitted batch job 42 on cluster lab\n"
 
 
+def test_quiet_silences_parsable_too(run):
+    assert run("-Q", "--parsable", "--wrap=true")[1] == ""
+
+
 def test_quiet(run):
     assert run("-Q", "--wrap=true")[1:3] == ("", "")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from engine_cluster import ALICE, EngineCluster
 
 from penstock.controller.reading import Reading
 from penstock.core.cycle import plan_now
+from penstock.core.request import Request
 from penstock.engine.snapshot import SnapshotError, read, same_plan
 from penstock.sim import replay
 
@@ -98,10 +101,35 @@ def test_the_replay_prints_the_plan_and_explains_a_job(busy, tmp_path, capsys, m
         "  1 wait: Resources",
         "",
         "job 3: PENDING, partition main",
-        "asks for 1 node or more, 02:00:00",
+        "asks for 1 node or more, 3 tasks, 1 CPU a task, 02:00:00",
         "",
         *words_of_why(path),
     ]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(busy, tmp_path):
+    path = tmp_path / "snapshot"
+    path.write_bytes(snapshot_of(busy))
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-m", "penstock", "sim", "replay", str(path)], stdout=writer, stderr=subprocess.PIPE)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_a_job_asks_for_is_told_whole():
+    request = Request(
+        nodes_min=2, nodes_max=4, cpus_per_task=2, gres_per_node=(("gpu:a100", 3),), exclusive=True, contiguous=True, switches=1,
+        constraint="fast&big", prefer="new", licenses=(("x", 1), ("y", 2)), any_license=True, required_nodes=("n0", "n1"),
+        excluded_nodes=("n7",), segment=2,
+    )  # fmt: skip
+    assert replay.asks(request, 3600) == (
+        "2 to 4 nodes, 2 CPUs a task, 3 gpu:a100 a node, 1 of licence x or 2 of licence y, whole nodes, features fast&big, "
+        "rather features new, on n[0-1], not on n7, neighbours, one switch, segments of 2 nodes, 01:00:00"
+    )
+    assert replay.asks(Request(nodes_min=4, nodes_max=4), 60).startswith("4 nodes, ")
 
 
 def words_of_why(path: os.PathLike[str]) -> list[str]:

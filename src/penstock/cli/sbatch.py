@@ -85,9 +85,10 @@ def submit(arguments: Sequence[str]) -> int:
     if "test_only" in merged:
         return test_only(fields, script, environment)
     job_id, cluster = send(fields, script, environment)
-    if "parsable" in merged:
+    quiet = bool(merged.text("quiet"))  # it silences --parsable too, as in Slurm
+    if "parsable" in merged and not quiet:
         _stdout(f"{job_id};{cluster}" if cluster else job_id)
-    elif not merged.text("quiet"):
+    elif not quiet:
         _stdout(f"Submitted batch job {job_id}" + (f" on cluster {cluster}" if cluster else ""))
     return wait(job_id) if "wait" in merged else 0
 

@@ -22,6 +22,7 @@ from penstock.config.cluster import own_nodes, warning_lines
 from penstock.config.folder import MAX_NODES, ClusterFile, ClusterFolder, FolderError, NodeSpec
 from penstock.config.gresconf import gpus_of
 from penstock.config.reader import read
+from penstock.spec import hostlist
 from penstock.spec.errors import SpecError
 from penstock.spec.gres import parse_gpus
 from penstock.spec.quantities import parse_count, parse_memory
@@ -204,12 +205,21 @@ def _gpu_words(text: str) -> str:
     return f"{sum(number for _, number in gpus)} simulated GPUs ({', '.join(types + shards)})"
 
 
+def _sizes(cluster: ClusterFile) -> list[str]:
+    """What the nodes have: one line where all are equal, else one a kind with the names."""
+    kinds: dict[str, list[str]] = {}
+    for node in cluster.nodes:
+        gpus = f", {_gpu_words(node.gpus)}" if node.gpus else ""
+        kinds.setdefault(f"{node.cpus} CPUs, {node.memory_mib} MiB{gpus}", []).append(node.name)
+    if len(kinds) == 1 and len(cluster.nodes) > 1:
+        return [f"{len(cluster.nodes)} nodes, each with {size}" for size in kinds]
+    return [f"{hostlist.compress(names)}: {'each with ' if len(names) > 1 else ''}{size}" for size, names in kinds.items()]
+
+
 def _say(folder: ClusterFolder, cluster: ClusterFile) -> None:
-    first = cluster.nodes[0]
-    many = f"{len(cluster.nodes)} nodes, each with " if len(cluster.nodes) > 1 else f"{first.name}: "
-    gpus = f", {_gpu_words(first.gpus)}" if first.gpus else ""
     print(f"penstock is up in {folder.path}")
-    print(f"  {many}{first.cpus} CPUs, {first.memory_mib} MiB{gpus}")
+    for line in _sizes(cluster):
+        print(f"  {line}")
     if os.getuid() != 0:
         print(f"  it serves you alone (uid {os.getuid()}): a cluster for several users is started by root")
     print("next:")

@@ -159,13 +159,13 @@ def blockers(nodes: Nodes, site: Site, room: Int64, mask: Bool, why: tuple[str, 
         yield Reason(word, tier, what, site.nodes_min, int(able.sum()))
         return
     if demand.ntasks:
-        most = _largest_sum(fit[able], site)
+        most = _largest_sum(fit, able, site)
         if most < demand.ntasks:
             enough = False
             yield Reason(word, tier, "tasks", demand.ntasks, most)
     for need in demand.fits:
         if need.in_total:
-            most = _largest_sum(device_room(room, nodes.total, demand, need)[able], site)
+            most = _largest_sum(device_room(room, nodes.total, demand, need), able, site)
             if most < need.in_total:
                 enough = False
                 yield Reason(word, tier, need.key, need.in_total, most)
@@ -207,11 +207,15 @@ def sums_named(demand: Demand) -> list[str]:
     return (["tasks"] if demand.ntasks else []) + [need.key for need in demand.fits if need.in_total]
 
 
-def _largest_sum(amounts: Int64, site: Site) -> int:
-    """The most that as many nodes as the element may use can give together."""
-    if site.nodes_most >= len(amounts):
-        return int(amounts.sum())
-    return int(np.partition(amounts, -site.nodes_most)[-site.nodes_most :].sum())
+def _largest_sum(amounts: Int64, able: Bool, site: Site) -> int:
+    """The most that as many nodes as the element may use can give together, those that it has to use among them."""
+    others = able.copy()
+    others[site.required] = False
+    left, rest = site.nodes_most - len(site.required), amounts[others]
+    sure = int(amounts[site.required].sum())
+    if left >= len(rest):
+        return sure + int(rest.sum())
+    return sure + (int(np.partition(rest, -left)[-left:].sum()) if left > 0 else 0)
 
 
 def node_needs(demand: Demand, room: Int64, total: Int64) -> list[tuple[str, int, Int64]]:

@@ -19,7 +19,7 @@ from penstock.engine.indexes import Indexes
 from penstock.engine.state import STATE_NAMES, Job, State
 from penstock.spec import hostlist
 from penstock.spec.dependency import parse
-from penstock.spec.explanation import UNTIL_MAX_S, sentence
+from penstock.spec.explanation import UNTIL_MAX_S, count, sentence
 
 PARENTS_MAX = 5
 """Jobs of a dependency that are told one by one; more are counted."""
@@ -33,6 +33,31 @@ HOLDS = {
     "JobHoldMaxRequeue": "it was requeued too often (MaxBatchRequeue); scontrol release {id} tries again",
     "launch failed requeued held": "it could not be launched and was requeued held; scontrol release {id} tries again",
 }
+
+
+def wishes(request: Request) -> list[str]:
+    """What a request says of its nodes beside their number and size, in words."""
+    words = [f"{number} of licence {name}" for name, number in request.licenses]
+    found = [" or ".join(words)] if words and request.any_license else words
+    if request.exclusive:
+        found.append("whole nodes")
+    if request.constraint:
+        found.append(f"features {request.constraint}")
+    if request.prefer:
+        found.append(f"rather features {request.prefer}")
+    if request.required_nodes:
+        found.append(f"on {hostlist.compress(request.required_nodes)}")
+    if request.excluded_nodes:
+        found.append(f"not on {hostlist.compress(request.excluded_nodes)}")
+    if request.contiguous:
+        found.append("neighbours")
+    if request.switches:
+        found.append("one switch" if request.switches == 1 else f"at most {request.switches} switches")
+    if request.segment:
+        found.append(f"segments of {count(request.segment, 'node')}")
+    if request.level:
+        found.append(f"in one {request.level}")
+    return found
 
 
 def planner_part(found: Explanation, request: Request, named: Named) -> Document:

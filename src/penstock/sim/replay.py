@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -20,12 +21,13 @@ from penstock.core.cycle import plan_now
 from penstock.core.explain import explain
 from penstock.core.outlook import batch_at
 from penstock.core.plan import Plan
+from penstock.core.request import Request
 from penstock.core.view import View
 from penstock.engine.snapshot import FILE_BYTES_MAX, Snapshot, SnapshotError, read, same_plan
-from penstock.engine.why import Document, planner_part
+from penstock.engine.why import Document, planner_part, wishes
 from penstock.spec import hostlist
-from penstock.spec.explanation import render
-from penstock.spec.times import format_duration, format_time
+from penstock.spec.explanation import count, duration, render
+from penstock.spec.times import format_time
 
 SHOWN_MAX = 20
 """Starts and reservations that are printed; the rest is counted."""
@@ -48,11 +50,14 @@ def main(argv: list[str]) -> int:
         print(f"penstock sim replay: error: {options.file}: {reason}", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps({"same_plan": same, "plan": summary(plan), "explanation": document}, indent=2))
+        page = json.dumps({"same_plan": same, "plan": summary(plan), "explanation": document}, indent=2) + "\n"
     else:
-        print(text(snapshot.view, plan, same))
-        if document is not None:
-            print(render(document), end="")
+        page = text(snapshot.view, plan, same) + "\n" + (render(document) if document is not None else "")
+    try:
+        sys.stdout.write(page)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough; what is left would be said at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if same else 1
 
 
@@ -73,7 +78,6 @@ def explanation(snapshot: Snapshot, job_id: int | None) -> Document | None:
         raise SnapshotError(f"job {job_id} does not wait in this snapshot")
     batch = batch_at(view, int(rows[0]))
     found = finish(explain(view, job_id, batch, tuple(view.partitions), snapshot.budget))
-    nodes, limit = batch.request.nodes_min, format_duration(batch.time_limit_s)
     return {
         "job": str(job_id),
         "job_id": job_id,
@@ -81,7 +85,7 @@ def explanation(snapshot: Snapshot, job_id: int | None) -> Document | None:
         "user": "",
         "state": "PENDING",
         "partition": ",".join(batch.partitions),
-        "asks": f"{nodes} node{'s' if nodes > 1 else ''} or more, {limit}",
+        "asks": asks(batch.request, batch.time_limit_s),
         "submit_s": 0,
         "start_s": 0,
         "end_s": 0,
@@ -90,6 +94,18 @@ def explanation(snapshot: Snapshot, job_id: int | None) -> Document | None:
         "reason": "",
         **planner_part(found, batch.request, lambda number: (str(number), "")),
     }
+
+
+def asks(request: Request, time_limit_s: int) -> str:
+    """What the planner knows of what the job asks for."""
+    least, most = request.nodes_min, request.nodes_max
+    words = [count(least, "node") if most == least else f"{least} to {most} nodes" if most else f"{count(least, 'node')} or more"]
+    if request.ntasks:
+        words.append(count(request.ntasks, "task"))
+    words.append(f"{count(request.cpus_per_task, 'CPU')} a task")
+    for counts, each in ((request.gres_per_node, " a node"), (request.gres_per_task, " a task"), (request.gres_total, "")):
+        words += [f"{number} {key}{each}" for key, number in counts]
+    return ", ".join([*words, *wishes(request), duration(time_limit_s)])
 
 
 def finish(work: Generator[int, None, T]) -> T:

@@ -97,3 +97,6 @@ sbatch --wait -J n -o '%x_%j_%8j_%u_%n_%t_%%_%s_%J.out' job.sh
 #### node name pattern | exact nodes
 script job.sh <<<'true'
 sbatch --wait -w $NODE1 -o '%N.out' job.sh
+
+#### quiet and parsable
+sbatch -Q --parsable -H -J quiet --wrap true; echo $?; sbatch -Q -H -J quiet --wrap true; echo $?; scancel -n quiet

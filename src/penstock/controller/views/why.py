@@ -26,7 +26,7 @@ from penstock.engine.caller import Caller
 from penstock.engine.indexes import Indexes
 from penstock.engine.planner_records import as_batch
 from penstock.engine.state import PENDING, RUNNING, STATE_NAMES, SUSPENDED, Job, State
-from penstock.engine.why import Document, array_document, obstacles, planner_part
+from penstock.engine.why import Document, array_document, obstacles, planner_part, wishes
 from penstock.spec import arrays
 from penstock.spec.errors import ESLURM_INVALID_JOB_ID, SlurmError, SpecError
 from penstock.spec.explanation import count
@@ -115,6 +115,7 @@ def _asks(job: Job) -> str:
     if memory_mib:
         words.append(f"{format_memory(memory_mib)} of memory")
     words += [f"{number} {key}" for key, number in facts.requested_gres(request).items()]
+    words += wishes(request)
     words.append(format_duration(job.spec.time_limit_s) if job.spec.time_limit_s else "no time limit")
     return ", ".join(words)
 
