@@ -441,7 +441,8 @@ class Requests:
             if not found:
                 raise SlurmError(err.ESLURM_INVALID_JOB_ID)
             return found
-        return c.targets(state, indexes, text)
+        rows = c.targets(state, indexes, text)
+        return [target for target in rows if not _never_ran(target.job)] or rows
 
     def hold(self, call: Call) -> None:
         self._each(call, lambda job: c.hold(job, call.caller, call.now_ms, call.asked.user_hold))
@@ -502,6 +503,11 @@ class Requests:
         if config != running:
             reactor.configure(config, call.now_ms)
         self.done(call, "\n".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def _never_ran(job: Job) -> bool:
+    """Elements that were cancelled before they started: a command on the whole array is not about them (Slurm keeps no record of them)."""
+    return job.array_job_id > 0 and job.finished and not job.allocs
 
 
 def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple[bytes, bytes]:
