@@ -25,7 +25,8 @@ JOB_KEYS = (
     *("Name", "Nice", "NodeList", "NumCPUs", "NumNodes", "NumTasks", "OverSubscribe", "Partition", "Prefer", "Priority", "QOS"),
     *("Reboot", "ReqCores", "ReqNodeList", "ReqNodes", "ReqProcs", "ReqSockets", "ReqThreads", "Requeue", "ReservationName"),
     *("ResetAccrueTime", "SegmentSize", "Shared", "SiteFactor", "StartTime", "StdErr", "StdIn", "StdOut", "Switches"),
-    *("TasksPerNode", "ThreadSpec", "TimeLimit", "TimeMin", "Topology", "UserID", "Wait-for-Switch", "WCKey", "WorkDir"),
+    *("TasksPerNode", "ThreadSpec", "TimeLimit", "TimeMin", "Topology", "TresPerJob", "TresPerNode", "UserID", "Wait-for-Switch", "WCKey"),
+    "WorkDir",
 )
 NODE_KEYS = (
     *("ActiveFeatures", "AvailableFeatures", "CertToken", "Comment", "CPUBind", "Extra", "Features", "Gres", "InstanceId"),

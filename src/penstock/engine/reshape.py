@@ -11,6 +11,7 @@ from dataclasses import replace
 import msgspec
 
 from penstock.core.request import WHOLE_NODE, Request
+from penstock.engine import resubmit
 from penstock.engine.admission import check_times, licenses_asked
 from penstock.engine.indexes import Indexes
 from penstock.engine.possible import check_possible
@@ -24,13 +25,15 @@ from penstock.spec.errors import SlurmError
 
 KEYS = (
     *("contiguous", "deadline", "excnodelist", "features", "licenses", "minmemorycpu", "minmemorynode", "numnodes", "numtasks", "prefer"),
-    *("reqnodelist", "switches", "timemin", "topology", "wait-for-switch"),
+    *("reqnodelist", "switches", "timemin", "topology", "wait-for-switch", *resubmit.KEYS),
 )
 """All of them for a job that waits only."""
 
 
 def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms: int) -> JobSpec:
     """The spec with one of KEYS changed; SlurmError or SpecError for a value that is none."""
+    if key in resubmit.KEYS:
+        return resubmit.changed(state, spec, key, value)
     if key == "timemin":
         time_min_s = times.parse_time_limit(value, "TimeMin") or 0
         check_times(spec.time_limit_s, time_min_s, 0, 0, now_ms // 1000)
@@ -54,8 +57,10 @@ def reshape(state: State, job: Job, spec: JobSpec, key: str, value: str, now_ms:
     if key == "numnodes":
         least, most = quantities.parse_node_count(value)
         tasks = max(spec.request.ntasks, least) if spec.request.ntasks else 0
+        spec = msgspec.structs.replace(spec, asked=resubmit.also_asked(spec.asked, "nodes_min"))
         return _asking(spec, nodes_min=least, nodes_max=most, ntasks=tasks)
     if key == "numtasks":
+        spec = msgspec.structs.replace(spec, asked=resubmit.also_asked(spec.asked, "ntasks"), ntasks_typed=0)
         return _asking(spec, ntasks=quantities.parse_int(value, "NumTasks", 1))
     if key == "topology":
         level, wait_s = level_asked(state.config, choose_partitions(state.config, ",".join(spec.partitions)), value)

@@ -192,7 +192,7 @@ def _admitted(state: State, before: JobSpec, spec: JobSpec, caller: Caller) -> J
     asked = Memory(sizes[0] if sizes[0] > 0 else None, sizes[1] or None, request.cpus_per_task)
     tasks_on_node = request.ntasks_per_node or -(-max(request.ntasks, request.nodes_min) // request.nodes_min)
     try:
-        memory = within_limits(config, partitions, asked, tasks_on_node)
+        memory = within_limits(config, partitions, asked, tasks_on_node, request.cpus_per_node)
     except SlurmError as error:
         raise SlurmError(err.ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE, detail=error.detail) from error
     if memory is asked:

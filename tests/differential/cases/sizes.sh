@@ -74,3 +74,22 @@ for t in 1- 0- 1-0; do
     job=$(sbatch -H --parsable -t $t --wrap true); scontrol show job "$job" | grep -oE "TimeLimit=[^ ]*"; scancel "$job"
 done
 for t in 1: :1 1-2: -; do sbatch -t $t --wrap true >/dev/null 2>&1; echo $?; done
+
+#### sizes that change while a job waits
+changed() { # changed KEY=VALUE OPTION...: what the job has that was changed before it started
+    key=$1; shift
+    job=$(sbatch -H --parsable "$@" -o out --wrap 'env | grep -E "^SLURM_(NNODES|NTASKS|JOB_CPUS_PER_NODE|GPUS_ON_NODE|CPUS_PER_TASK)=" | sort')
+    scontrol update jobid="$job" "$key"; echo "$key: $?"
+    scontrol release "$job"; ended "$job"; cat out
+}
+changed TresPerJob=gres:gpu:3 --gpus=1 --mincpus=8
+changed TresPerNode=gres:gpu:2 --gpus-per-node=1
+changed Gres=gpu:1 -n2 -N2
+changed MinCPUsNode=4 -n1
+changed NumCPUs=4 -n1
+changed OverSubscribe=no -n1
+
+#### sizes that cannot change | explained
+job=$(sbatch -H --parsable --gpus=1 --wrap true)
+for key in TresPerNode=gres:gpu:2 NumCPUs=x OverSubscribe=maybe Gres=foo; do scontrol update jobid="$job" "$key" 2>/dev/null; echo "$key: $?"; done
+scancel "$job"
