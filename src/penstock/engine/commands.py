@@ -54,7 +54,9 @@ def targets(state: State, indexes: Indexes, text: str, known: Elements | None = 
         parsed = parse_job_id(text)
     except SpecError as error:
         raise SlurmError(err.ESLURM_INVALID_JOB_ID) from error
-    if parsed.tasks:
+    if parsed.task_id is not None and known is None:
+        found = [Target(job, _part(job, parsed.tasks or ())) for job in indexes.row_of(parsed.job_id, parsed.task_id)]
+    elif parsed.tasks:
         if known is None or parsed.job_id not in known:
             by_task, waiting = _array(indexes, parsed.job_id)
             if known is not None:
@@ -78,6 +80,11 @@ def targets(state: State, indexes: Indexes, text: str, known: Elements | None = 
     if not found:
         raise SlurmError(err.ESLURM_INVALID_JOB_ID)
     return found
+
+
+def _part(job: Job, tasks: arrays.Ranges) -> arrays.Ranges:
+    """The named elements of a row, empty where it has no others."""
+    return () if job.array_task_id >= 0 or job.pending_tasks == tasks else tasks
 
 
 def may(caller: Caller, job: Job) -> None:
