@@ -5,9 +5,26 @@ Pure text from State. What only the node knows (SLURM_TASK_PID, CUDA_VISIBLE_DEV
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from penstock.engine.state import NOT_GIVEN, Job, JobSpec, NodeAlloc, State, Step
 from penstock.engine.steps import spread_tasks
-from penstock.spec import hostlist
+from penstock.spec import arrays, hostlist
+
+ARRAYS_KEPT = 64
+"""Array texts whose variables are remembered: each element that starts asks for its own."""
+
+
+@lru_cache(ARRAYS_KEPT)
+def _array_variables(text: str) -> dict[str, str]:
+    """What all elements of an array share. Do not write to it."""
+    tasks = arrays.parse_array(text).ranges
+    return {
+        "SLURM_ARRAY_TASK_COUNT": str(arrays.count(tasks)),
+        "SLURM_ARRAY_TASK_MIN": str(arrays.first(tasks)),
+        "SLURM_ARRAY_TASK_MAX": str(arrays.last(tasks)),
+        "SLURM_ARRAY_TASK_STEP": str(tasks[0][2] if tasks[0][1] > tasks[0][0] else 1),
+    }
 
 
 def tasks_on(job: Job) -> list[int]:
@@ -71,14 +88,8 @@ def job_variables(state: State, job: Job, directory: str) -> dict[str, str]:
     if spec.open_mode:
         variables["SLURM_OPEN_MODE"] = spec.open_mode[0]
     if job.array_job_id and job.array_task_id >= 0:
-        variables |= {
-            "SLURM_ARRAY_JOB_ID": str(job.array_job_id),
-            "SLURM_ARRAY_TASK_ID": str(job.array_task_id),
-            "SLURM_ARRAY_TASK_COUNT": str(spec.array_count),
-            "SLURM_ARRAY_TASK_MIN": str(spec.array_min),
-            "SLURM_ARRAY_TASK_MAX": str(spec.array_max),
-            "SLURM_ARRAY_TASK_STEP": str(spec.array_step),
-        }
+        variables |= {"SLURM_ARRAY_JOB_ID": str(job.array_job_id), "SLURM_ARRAY_TASK_ID": str(job.array_task_id)}
+        variables |= _array_variables(spec.array)
     variables |= asked_variables(spec)
     return variables
 

@@ -103,11 +103,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     mail_user: str = ""
     kill_on_invalid_dep: bool | None = None
     array: str = ""
-    """As typed, for display."""
-    array_count: int = 0
-    array_min: int = 0
-    array_max: int = 0
-    array_step: int = 1
+    """As typed."""
     array_limit: int = 0
     """At most this many elements at once; 0: no limit."""
     deadline_ms: int = 0

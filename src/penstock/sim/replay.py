@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -53,11 +52,7 @@ def main(argv: list[str]) -> int:
         page = json.dumps({"same_plan": same, "plan": summary(plan), "explanation": document}, indent=2) + "\n"
     else:
         page = text(snapshot.view, plan, same) + "\n" + (render(document) if document is not None else "")
-    try:
-        sys.stdout.write(page)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough; what is left would be said at the interpreter's end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(page)
     return 0 if same else 1
 
 
