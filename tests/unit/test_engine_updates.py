@@ -215,6 +215,23 @@ def test_an_array_that_is_refused_as_a_whole_is_not_split(cluster):
     assert len(rows(cluster, array)) == 1
 
 
+def test_elements_that_were_cancelled_apart_before_they_started_are_no_longer_spoken_of(cluster):
+    array = cluster.submit(array="0-6", hold=True)
+    cluster.ask("cancel", jobs=[f"{array}_[4-5]"])
+    assert cluster.ask("hold", jobs=[str(array)]) == ""
+    told = cluster.ask("hold", jobs=[f"{array}_[3-5]"])
+    assert told.splitlines() == [f"{array}_3: No error", f"{array}_4-5: Invalid job id specified"]
+
+
+def test_an_array_that_was_cancelled_whole_has_finished(cluster):
+    array = cluster.submit(array="0-6")
+    cluster.plan()
+    cluster.ask("cancel", jobs=[str(array)])
+    for task in (0, 1):
+        cluster.end(cluster.element(array, task).id)
+    assert cluster.ask("hold", jobs=[str(array)]) == f"{array}_0-6: Job has already finished"
+
+
 def test_a_stranger_is_told_once(cluster):
     array = cluster.submit(array="0-6")
     cluster.plan()

@@ -506,8 +506,9 @@ class Requests:
 
 
 def _never_ran(job: Job) -> bool:
-    """Elements that were cancelled before they started: a command on the whole array is not about them (Slurm keeps no record of them)."""
-    return job.array_job_id > 0 and job.finished and not job.allocs
+    """Elements that were cancelled apart from the rest before they started: a command on the array is not about them, as Slurm keeps no
+    record of them. Where all that waited was cancelled at once the array's own row stays, in Slurm too."""
+    return job.array_job_id not in (0, job.id) and job.finished and not job.allocs
 
 
 def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple[bytes, bytes]:
