@@ -63,7 +63,10 @@ for o in hold release; do for w in ${id}_[0-5] $id ${id}_0 ${id}_9 ${id}_[5-9]; 
 for w in ${id}_[0-5] $id ${id}_[0-9] ${id}_0 ${id}_[3-4]; do scontrol update JobId=$w Partition=nope; echo $?; done
 scontrol update JobId=$id TimeLimit=30; echo $?; show; scontrol update JobId=${id}_[3-4] Partition=nope; echo $?
 scontrol suspend $id; echo $?; show; scontrol resume ${id}_[0-5]; echo $?
-scancel $id; ended ${id}_0; ended ${id}_1; ended ${id}_6; scontrol hold $id; echo $?; scontrol update JobId=${id}_[0-5] Nice=3; echo $?; rm -f ready go
+scancel $id; ended ${id}_0; ended ${id}_1; rm -f ready go
+
+#### an array that has ended
+id=$(sbatch --parsable -H -a 0-3 --wrap true); scancel $id; ended $id; scontrol hold $id; echo $?; scontrol update JobId=${id}_[0-5] Nice=3; echo $?
 
 #### time limits as shown
 for t in 5 1:30 1:00:00 1-0 2-3:04 1-00:00:30; do id=$(sbatch --parsable -H -t $t --wrap true); squeue -h -j $id -o %l; scancel $id; done
