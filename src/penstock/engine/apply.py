@@ -14,76 +14,28 @@ from typing import Any
 import msgspec
 
 from penstock.engine import events as e
-from penstock.engine.lifecycle import move
+from penstock.engine.apply_steps import step_created, step_ending, step_left, step_run_ended, steps_of
+from penstock.engine.lifecycle import STATE_OF_CAUSE, move
 from penstock.engine.state import (
-    CANCELLED,
     COMPLETED,
     FAILED,
     NO_TASK,
     NODE_FAIL,
     NOT_GIVEN,
-    OUT_OF_MEMORY,
     PENDING,
     RUNNING,
     SUSPENDED,
-    TIMEOUT,
     BatchRecord,
     Job,
     Node,
     Resized,
     Signal,
     State,
-    Step,
 )
+from penstock.engine.touched import Changes
 from penstock.spec import arrays
 
-STATE_OF_CAUSE = {
-    "TimeLimit": TIMEOUT,
-    "OutOfMemory": OUT_OF_MEMORY,
-    "Cancelled": CANCELLED,
-    "ShepherdKilled": FAILED,
-    "LaunchFailed": FAILED,
-    "NodeFail": NODE_FAIL,
-}
-
-
-class Changes:
-    """Rows touched since the last flush, in order. Dictionaries serve as ordered sets."""
-
-    __slots__ = ("config", "counters", "history", "jobs", "nodes", "office", "purged", "renamed", "signals", "steps")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.jobs: dict[int, None] = {}
-        self.steps: dict[tuple[int, int], None] = {}
-        self.nodes: dict[str, None] = {}
-        self.signals: dict[int, None] = {}
-        self.purged: dict[int, None] = {}
-        self.renamed: list[tuple[Job, str]] = []
-        """(job, the name that it had), for the indexes."""
-        self.history: list[tuple[Job, list[Step], bool]] = []
-        """Rows that leave State and stay as history: (job, its steps, is it an earlier run of a requeued job)."""
-        self.config = False
-        self.office = False
-        """A controller took office: it notes the version of the rows that it writes."""
-        self.counters = False
-
-    def merge(self, other: Changes) -> None:
-        """Add what another collection touched later."""
-        self.jobs.update(other.jobs)
-        self.steps.update(other.steps)
-        self.nodes.update(other.nodes)
-        self.signals.update(other.signals)
-        self.purged.update(other.purged)
-        self.history += other.history
-        self.config |= other.config
-        self.office |= other.office
-        self.counters |= other.counters
-
-    def __bool__(self) -> bool:
-        return bool(self.jobs or self.steps or self.nodes or self.signals or self.purged or self.history or self.config or self.counters)
+__all__ = ["Changes", "apply"]
 
 
 def apply(state: State, event: e.Event, changes: Changes) -> None:
@@ -229,16 +181,11 @@ def _run_ended(state: State, event: e.RunEnded, changes: Changes) -> None:
         job.requeue_after = event.requeue
     job.nodes_left = tuple([node for node in job.nodes_left if node != event.node])
     changes.jobs[job.id] = None
-    for step in _steps_of(state, job):
+    for step in steps_of(state, job):
         if event.node in step.nodes_left:
-            _step_left(step, event.node, event.now_ms, changes)
+            step_left(step, event.node, event.now_ms, changes)
     if not job.nodes_left:
         _settle(state, job, event.now_ms, event.eligible_ms, changes)
-
-
-def _steps_of(state: State, job: Job) -> list[Step]:
-    """The steps of the present run: their ids are given in order."""
-    return [state.steps[(job.id, step_id)] for step_id in range(job.next_step_id)]
 
 
 def _conclude(job: Job, event: e.RunEnded, first: bool) -> None:
@@ -266,18 +213,6 @@ def _conclude(job: Job, event: e.RunEnded, first: bool) -> None:
     job.end_ms = event.now_ms
 
 
-def _step_left(step: Step, node: str, now_ms: int, changes: Changes) -> None:
-    """A node reports nothing more about this step."""
-    step.nodes_left = tuple([name for name in step.nodes_left if name != node])
-    if not step.nodes_left:
-        step.end_ms = now_ms
-        step.launch = step.environment = b""
-        if step.state == RUNNING:
-            step.state = CANCELLED
-            step.wait_status = step.wait_status or 15
-    changes.steps[(step.job_id, step.step_id)] = None
-
-
 def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Changes) -> None:
     """Nothing of the run is left: the job is finished, or goes back to the queue."""
     for signal_id in [s.id for s in state.signals.values() if s.job_id == job.id] if state.signals else ():
@@ -286,7 +221,7 @@ def _settle(state: State, job: Job, now_ms: int, eligible_ms: int, changes: Chan
     if not job.requeue_after:
         return
     how = job.requeue_after
-    steps = _steps_of(state, job)
+    steps = steps_of(state, job)
     changes.history.append((msgspec.structs.replace(job), steps, True))
     for step in steps:
         del state.steps[(job.id, step.step_id)]
@@ -344,76 +279,9 @@ def _jobs_purged(state: State, event: e.JobsPurged, changes: Changes) -> None:
         if not job.finished:
             raise ValueError(f"JobId={job_id} has not finished")
         changes.purged[job_id] = None
-        keys = [(job_id, step.step_id) for step in _steps_of(state, job)]
+        keys = [(job_id, step.step_id) for step in steps_of(state, job)]
         changes.history.append((job, [state.steps.pop(key) for key in keys], False))
         changes.steps.update(dict.fromkeys(keys))
-
-
-def _step_created(state: State, event: e.StepCreated, changes: Changes) -> None:
-    job = state.jobs[event.job_id]
-    key = (event.job_id, event.step_id)
-    if event.step_id != job.next_step_id:
-        raise ValueError(f"StepId={event.job_id}.{event.step_id} is not the next one, {job.next_step_id}")
-    job.next_step_id = event.step_id + 1
-    state.steps[key] = Step(
-        job_id=event.job_id,
-        attempt=event.attempt,
-        step_id=event.step_id,
-        name=event.name,
-        allocs=event.allocs,
-        ntasks=event.ntasks,
-        start_ms=event.now_ms,
-        overlap=event.overlap,
-        nodes_left=tuple([alloc.node for alloc in event.allocs]),
-        submit_line=event.submit_line,
-        work_dir=event.work_dir,
-        std_in=event.std_in,
-        std_out=event.std_out,
-        std_err=event.std_err,
-        launch=event.launch,
-        environment=event.environment,
-    )
-    changes.steps[key] = changes.jobs[job.id] = None
-
-
-def _step_ending(state: State, event: e.StepEnding, changes: Changes) -> None:
-    step = state.steps[(event.job_id, event.step_id)]
-    step.state = event.state
-    step.by_uid = event.by_uid
-    changes.steps[(event.job_id, event.step_id)] = None
-
-
-def worst(first: int, second: int) -> int:
-    """The worse of two wait statuses: a signal beats a code, a higher code beats a lower one."""
-    return max(first, second, key=lambda status: ((status & 0x7F) != 0, status & 0x7F or status >> 8))
-
-
-def _step_run_ended(state: State, event: e.StepRunEnded, changes: Changes) -> None:
-    step = state.steps[(event.job_id, event.step_id)]
-    record = event.record
-    for _, status in record.tasks:
-        step.wait_status = worst(step.wait_status, status)
-    step.wait_status = worst(step.wait_status, record.wait_status)
-    step.usage = (*step.usage, (event.node, record.usage))
-    if record.cause and not step.cause:
-        step.cause = record.cause
-    step.nodes_left = tuple([node for node in step.nodes_left if node != event.node])
-    if not step.nodes_left:
-        step.end_ms = event.now_ms
-        step.launch = step.environment = b""
-        if step.state == RUNNING:
-            if step.cause in ("TimeLimit", "Cancelled"):
-                step.state = CANCELLED
-            elif step.cause:
-                step.state = STATE_OF_CAUSE[step.cause]
-            else:
-                step.state = CANCELLED if step.wait_status & 0x7F else FAILED if step.wait_status else COMPLETED
-        job = state.jobs[event.job_id]
-        code = step.wait_status >> 8 if not step.wait_status & 0x7F else 0
-        if code > job.derived_exit:
-            job.derived_exit = code
-            changes.jobs[job.id] = None
-    changes.steps[(event.job_id, event.step_id)] = None
 
 
 def _node_registered(state: State, event: e.NodeRegistered, changes: Changes) -> None:
@@ -484,9 +352,9 @@ _HANDLERS: dict[type, Callable[[State, Any, Changes], None]] = {
     e.JobSuspended: _job_suspended,
     e.JobShrunk: _job_shrunk,
     e.JobsPurged: _jobs_purged,
-    e.StepCreated: _step_created,
-    e.StepEnding: _step_ending,
-    e.StepRunEnded: _step_run_ended,
+    e.StepCreated: step_created,
+    e.StepEnding: step_ending,
+    e.StepRunEnded: step_run_ended,
     e.NodeRegistered: _node_registered,
     e.NodeChanged: _node_changed,
     e.NodeRemoved: _node_removed,

@@ -30,6 +30,17 @@ TRANSITIONS: dict[int, tuple[int, ...]] = {
 }
 
 
+STATE_OF_CAUSE = {
+    "TimeLimit": TIMEOUT,
+    "OutOfMemory": OUT_OF_MEMORY,
+    "Cancelled": CANCELLED,
+    "ShepherdKilled": FAILED,
+    "LaunchFailed": FAILED,
+    "NodeFail": NODE_FAIL,
+}
+"""The state in which a run ends that its node ended for this cause."""
+
+
 class TransitionError(AssertionError):
     """An event that the table forbids: a bug in whoever proposed it, never a user's fault."""
 

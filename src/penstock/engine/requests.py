@@ -19,7 +19,7 @@ from penstock.engine import events as e
 from penstock.engine import operations as ops
 from penstock.engine.call import Call, Fields
 from penstock.engine.caller import Caller
-from penstock.engine.changes import Changes
+from penstock.engine.control import Control
 from penstock.engine.effects import gpu_indices
 from penstock.engine.environment import job_variables, node_variables
 from penstock.engine.planner_records import as_batch
@@ -55,7 +55,7 @@ class Waiter(NamedTuple):
 class Requests:
     """Operations and waiters of one reactor."""
 
-    __slots__ = ("_held", "_reactor", "_waiters", "changes", "steps")
+    __slots__ = ("_held", "_reactor", "_waiters", "control", "steps")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -63,7 +63,7 @@ class Requests:
         self._held: dict[int, dict[int, None]] = {}
         """Client -> jobs it waited for, until it is gone."""
         self.steps = StepRequests(reactor, self)
-        self.changes = Changes(reactor, self)
+        self.control = Control(reactor, self)
 
     # --- the entrance ---
 
@@ -340,8 +340,8 @@ def _blob(make: Callable[[bytes], tuple[bytes, bytes]], content: bytes) -> tuple
         raise SlurmError(err.ESLURM_PATHNAME_TOO_LONG, "Batch script or environment is too large", str(error)) from error
 
 
-def _changes(method: Callable[[Changes, Call], None]) -> Callable[[Requests, Call], None]:
-    return lambda requests, call: method(requests.changes, call)
+def _control(method: Callable[[Control, Call], None]) -> Callable[[Requests, Call], None]:
+    return lambda requests, call: method(requests.control, call)
 
 
 HELD = ("allocate", "step_create", "wait_job")
@@ -354,22 +354,22 @@ OPERATIONS: dict[str, tuple[type[ops.Operation] | None, Callable[[Requests, Call
     "allocate": (None, Requests.allocate),
     "job_info": (ops.OneJob, Requests.job_info),
     "release": (ops.Release, Requests.release),
-    "release_hold": (ops.Jobs, _changes(Changes.release_hold)),
+    "release_hold": (ops.Jobs, _control(Control.release_hold)),
     "wait_job": (ops.OneJob, Requests.wait_job),
     "step_create": (None, lambda requests, call: requests.steps.create(call)),
     "step_kill": (ops.KillStep, lambda requests, call: requests.steps.kill(call)),
     "step_info": (ops.OneStep, lambda requests, call: requests.steps.info(call)),
     "step_attach": (ops.Attach, lambda requests, call: requests.steps.attach(call)),
-    "cancel": (ops.Cancel, _changes(Changes.cancel)),
-    "cancel_list": (ops.Cancel, _changes(Changes.cancel_list)),
-    "hold": (ops.Hold, _changes(Changes.hold)),
-    "requeue": (ops.Jobs, _changes(Changes.requeue)),
-    "requeue_hold": (ops.RequeueHold, _changes(Changes.requeue_hold)),
-    "suspend": (ops.Jobs, _changes(Changes.suspend)),
-    "resume": (ops.Jobs, _changes(Changes.resume)),
-    "update_job": (ops.UpdateJob, _changes(Changes.update_job)),
-    "update_node": (ops.UpdateNode, _changes(Changes.update_node)),
-    "consolidate": (ops.Consolidate, _changes(Changes.consolidate)),
-    "reconfigure": (ops.Operation, _changes(Changes.reconfigure)),
+    "cancel": (ops.Cancel, _control(Control.cancel)),
+    "cancel_list": (ops.Cancel, _control(Control.cancel_list)),
+    "hold": (ops.Hold, _control(Control.hold)),
+    "requeue": (ops.Jobs, _control(Control.requeue)),
+    "requeue_hold": (ops.RequeueHold, _control(Control.requeue_hold)),
+    "suspend": (ops.Jobs, _control(Control.suspend)),
+    "resume": (ops.Jobs, _control(Control.resume)),
+    "update_job": (ops.UpdateJob, _control(Control.update_job)),
+    "update_node": (ops.UpdateNode, _control(Control.update_node)),
+    "consolidate": (ops.Consolidate, _control(Control.consolidate)),
+    "reconfigure": (ops.Operation, _control(Control.reconfigure)),
 }
 """Each operation: the struct that its request has to be, and what does it. Without a struct it decodes the fields itself."""

@@ -258,7 +258,7 @@ class StepRequests:
             reactor.propose(e.StepEnding(call.now_ms, job.id, step_id, CANCELLED, call.caller.uid))
             reactor.nodes.terminate_step(job, step_id, signal)
         else:
-            self._requests.changes.send_signal(job, signal, "step", call, step_id)
+            self._requests.control.send_signal(job, signal, "step", call, step_id)
 
     def info(self, call: Call) -> None:
         """For sattach: layout and working directory of a running step."""

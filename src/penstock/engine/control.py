@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.engine.requests import Requests
 
 
-class Changes:
+class Control:
     """Operations of one reactor that change what is there."""
 
     __slots__ = ("_reactor", "_requests")
