@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from engine_cluster import ALICE, BOB, ROOT, SCRIPT, EngineCluster, Refused
 
 from penstock.controller import clients
 from penstock.controller.clients import Client, Gateway
 from penstock.engine.reactor import BrokenEvent
+from penstock.wire import messages as m
 
 HUGE = 10**30
 
@@ -280,3 +282,12 @@ def test_a_name_means_the_callers_own_jobs(cluster):
     assert (cluster.job(mine).hold, cluster.job(other).hold) == ("JobHeldUser", "")
     cluster.ask("hold", ROOT, jobs=["jobname=same"])
     assert cluster.job(other).hold == "JobHeldAdmin"
+
+
+@pytest.mark.parametrize("field", ["cpus", "memory_mib", "tmp_disk_mib"])
+def test_a_node_that_claims_more_than_can_be_is_not_heard(field):
+    hello = m.Hello(m.PROTOCOL_VERSION, "n0", "n0", "boot", "test", 4, 4000)
+    m.decode_for_controller(m.encode(hello))
+    claims = msgspec.structs.replace(hello, **{field: (1 << 31) + 1})
+    with pytest.raises(msgspec.ValidationError, match=field):
+        m.decode_for_controller(m.encode(claims))

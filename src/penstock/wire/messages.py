@@ -8,13 +8,18 @@ name says otherwise.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """One frame. A script is at most 4 MiB and an environment 8 MiB, so this leaves room for a reconnecting node with many jobs."""
 
 
+Amount = Annotated[int, Meta(ge=0, le=1 << 31)]
+"""What a node can have of one thing: as much as the planner can reckon with."""
 MIG = "MIG-"
 """How the UUID of a slice of a GPU begins; programs are told of slices by UUID, of whole GPUs by index."""
 
@@ -26,7 +31,7 @@ class GpuInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     type: str
     index: int
     simulated: bool = False
-    shards: int = 0
+    shards: Amount = 0
     """Parts that jobs may hold of it; 0: it is only given whole."""
 
 
@@ -278,9 +283,9 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", gc=False):
     hostname: str
     boot_id: str
     version: str
-    cpus: int
-    memory_mib: int
-    tmp_disk_mib: int = 0
+    cpus: Amount
+    memory_mib: Amount
+    tmp_disk_mib: Amount = 0
     gpus: tuple[GpuInfo, ...] = ()
     runs: tuple[RunReport, ...] = ()
     warnings: tuple[str, ...] = ()
