@@ -8,7 +8,7 @@ from engine_cluster import ALICE, BOB, ROOT, SCRIPT, EngineCluster, Refused
 
 from penstock.controller import clients
 from penstock.controller.clients import Client, Gateway
-from penstock.engine.reactor import BrokenEvent
+from penstock.engine.reactor import UNKEPT_MAX, BrokenEvent
 from penstock.wire import messages as m
 
 HUGE = 10**30
@@ -260,10 +260,23 @@ def test_an_allocation_is_no_array(cluster):
         cluster.ask("allocate", sections=[b""], array="1-4")
 
 
-def test_answers_that_changed_nothing_are_not_kept(cluster):
-    for number in range(100):
+def test_of_answers_that_changed_nothing_the_latest_are_kept(cluster):
+    for number in range(UNKEPT_MAX + 10):
         cluster.open("cancel", request_id=f"{number:032x}", jobs=["4711"])
-    assert not cluster.reactor._recent and not cluster.reactor._answers
+    reactor = cluster.reactor
+    assert not reactor._recent and not reactor._answers
+    assert [reactor.recall(bytes.fromhex(f"{number:032x}"), ALICE.uid) is None for number in (0, 9, 10)] == [True, True, False]
+
+
+def test_a_cancel_that_found_nothing_to_end_ends_nothing_when_it_is_sent_again(cluster):
+    job = cluster.submit()
+    cluster.run(job)
+    asked = {"request_id": "ab" * 16, "jobs": [str(job)]}
+    first = cluster.open("cancel", **asked)
+    cluster.ask("requeue", jobs=[str(job)])
+    again = cluster.open("cancel", **asked)
+    assert cluster.replies[again] == cluster.replies[first]
+    assert cluster.word(job) == "PENDING"
 
 
 def test_answers_are_kept_no_longer_than_until_the_store_knows_them(cluster):

@@ -40,6 +40,8 @@ PURGE_MAX = 1_000
 """Jobs that leave memory in one event; the rest follow with the next tick."""
 REQUEUE_LEAD_MS = 300
 """A job that requeues itself (submitit at its checkpoint) has this long to hear that it was done, before its end is sent."""
+UNKEPT_MAX = 1_000
+"""Answers to what changed nothing that are remembered, the latest."""
 ORPHAN_GRACE_MS = 60_000
 """A waiting salloc or srun whose client is gone is cancelled after this."""
 
@@ -97,6 +99,8 @@ class Reactor:
         self._recent: dict[tuple[int, bytes], bytes] = {}
         """Answers of the next commit, and of the one under way: the store knows the older ones."""
         self._flying_recent: dict[tuple[int, bytes], bytes] = {}
+        self._unkept: dict[tuple[int, bytes], bytes] = {}
+        """Answers to what changed nothing: for a retry that comes soon, not durable."""
         self._events: list[tuple[int, bytes]] = []
         self._dirty = Changes()
         self._touched = Changes()
@@ -194,10 +198,11 @@ class Reactor:
             self._recent[(uid, request_id)] = reply
 
     def recall(self, request_id: bytes, uid: int) -> bytes | None:
-        """The first answer, where its commit is not durable yet (the store knows the durable ones)."""
+        """The first answer, where its commit is not durable yet (the store knows the durable ones) or it changed nothing."""
         key = (uid, request_id)
         answer = self._recent.get(key)
-        return self._flying_recent.get(key) if answer is None else answer
+        answer = self._flying_recent.get(key) if answer is None else answer
+        return self._unkept.get(key) if answer is None else answer
 
     def keep_blob(self, digest: bytes, content: bytes) -> None:
         """Until the next commit. The gateway bounds what a user may have under way."""
@@ -218,8 +223,11 @@ class Reactor:
         """Give everything since the last commit to the store, if none is under way."""
         if self._in_flight:
             return
-        if not self._events:  # who asked again would change nothing again: no answer to remember
+        if not self._events:  # nothing to commit them with
+            self._unkept |= self._recent
             self._answers, self._recent = [], {}
+            while len(self._unkept) > UNKEPT_MAX:
+                del self._unkept[next(iter(self._unkept))]
             return
         try:
             batch = batch_of(self.state, self._dirty, self._events)

@@ -39,7 +39,8 @@ class Checks:
         self.counts: Counter[str] = Counter()
         self.acknowledged: dict[int, Ask] = {}
         """Job ids that clients were told, by the request that they belong to."""
-        self._answers: dict[str, bytes] = {}
+        self._answers: dict[str, tuple[bytes, bool, Controller]] = {}
+        """Request -> its first answer, whether that was durable, and who gave it."""
         self._given: dict[int, None] = {}
         self._began: dict[RunOn, m.Assign] = {}
         self._scripts: dict[tuple[int, int], str] = {}
@@ -176,10 +177,10 @@ class Checks:
         if kind != "=" or not ask.request_id or ask.op == "step_create":
             return
         said = payload.partition(b"\t")[0] if ask.op == "allocate" else payload
-        first = self._answers.setdefault(ask.request_id, said)
-        # A cancel that found nothing to end changed nothing, and is not remembered: asked again it tells what is true by then.
-        kept = ask.op != "cancel" or (bytes.fromhex(ask.request_id), ask.caller.uid) in self.disk.requests
-        if first != said and kept:
+        durable = (bytes.fromhex(ask.request_id), ask.caller.uid) in self.disk.requests
+        first, kept, by = self._answers.setdefault(ask.request_id, (said, durable, controller))
+        # What changed nothing has no commit: the next controller, asked again, tells what is true by then.
+        if first != said and (kept or by is controller):
             raise Violation(f"{ask} was answered {first!r}, then {said!r}")
         if ask.op in ("submit", "submit_many", "allocate"):
             for text in said.decode().split(","):

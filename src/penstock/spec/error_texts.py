@@ -7,6 +7,7 @@ another meaning (2007, 2040), the text is the present one.
 from __future__ import annotations
 
 TEXTS = {
+    -1: "Unspecified error",
     1000: "Unexpected message received",
     1001: "Communication connection failure",
     1002: "Message send failure",

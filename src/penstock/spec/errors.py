@@ -113,8 +113,6 @@ def strerror(code: int) -> str:
         return text
     if code == 0:
         return "No error"
-    if code == -1:
-        return "Unspecified error"
     if 0 < code < 1000:
         from os import strerror as system_text
 
