@@ -41,6 +41,8 @@ MOVABLE_MAX = 512
 """Running jobs that are thought of as moving, the cheapest."""
 MOVES_MAX = 32
 """Jobs that one plan moves at most."""
+SLICE_OF_MOVES = 16
+"""Jobs that are supposed gone in one slice."""
 TRIALS_MAX = 16
 """Sets of jobs that are planned for one waiting job."""
 TARGETS_MAX = 8
@@ -211,8 +213,10 @@ class _Search:
             more = able[len(gone) : 2 * len(gone) + 1]
             if not more:
                 return None
-            for waiter in more:
+            for number, waiter in enumerate(more, start=1):
                 statement.evict(waiter)
+                if number % SLICE_OF_MOVES == 0:
+                    yield 0
             gone += more
             yield 0
         for waiter in reversed(gone[:]):

@@ -9,7 +9,7 @@ Guaranteed: after ``rollback(mark)`` everything is as it was when ``checkpoint()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import NamedTuple
 
@@ -49,8 +49,6 @@ class Statement:
         self._log: list[tuple[str, Waiter | None, Int64, Int64]] = []
         """What was supposed, in order: (kind, who, what it changed in ``free`` and of the licences)."""
         self._layout = layout_of(view)
-        self._rows = _rows_of(view.running)
-        self._license_rows = _rows_of(view.licenses.running)
 
     def checkpoint(self) -> int:
         """A mark to go back to."""
@@ -70,7 +68,7 @@ class Statement:
 
     def evict(self, waiter: Waiter) -> None:
         """Suppose that a running job gives back what it holds and waits again. ValueError if it holds nothing."""
-        if waiter.job_id in self._waiters or waiter.job_id not in self._rows:
+        if waiter.job_id in self._waiters or not (self._view.running.job_id == waiter.job_id).any():
             raise ValueError(f"job {waiter.job_id} holds nothing that it could give back")
         amount, licenses = self._held(waiter.job_id)
         self._waiters[waiter.job_id] = waiter
@@ -126,11 +124,11 @@ class Statement:
         """(int64[resources, nodes], int64[licences]): what the job holds."""
         amount = np.zeros_like(self.free)
         running = self._view.running
-        for row in self._rows[job_id]:
+        for row in np.flatnonzero(running.job_id == job_id).tolist():
             amount[:, running.node[row]] += running.amount[:, row]
         licenses: Int64 = np.zeros_like(self._licenses)
         held = self._view.licenses.running
-        for row in self._license_rows.get(job_id, ()):
+        for row in np.flatnonzero(held.job_id == job_id).tolist():
             licenses[held.node[row]] += held.amount[0, row]
         return amount, licenses
 
@@ -138,13 +136,6 @@ class Statement:
 def layout_of(view: View) -> Layout:
     """The places of a view, for shares as plans have them."""
     return Layout(view.nodes.index_of, {pool: FIRST_POOL + row for row, pool in enumerate(view.nodes.pools)})
-
-
-def _rows_of(running: Running) -> Mapping[int, list[int]]:
-    rows: dict[int, list[int]] = {}
-    for row, job_id in enumerate(running.job_id.tolist()):
-        rows.setdefault(job_id, []).append(row)
-    return rows
 
 
 def _without(running: Running, gone: Int64) -> Running:
