@@ -22,6 +22,7 @@ from penstock.controller.views.sstat import answer, jobs_to_ask
 from penstock.controller.views.why import why
 from penstock.core.cycle import cycle
 from penstock.core.outlook import forecast
+from penstock.core.slices import pausing
 from penstock.engine.commands import may
 from penstock.engine.reactor import Reactor
 from penstock.engine.snapshot import pieces
@@ -147,14 +148,8 @@ class Reading:
         """The planner's input as it is now, and the plan of a pass over it, which is not carried out."""
         view = self._reactor.indexes.columns.view(self._reactor.state.seq, self._reactor.indexes.clock_ms // 1000)
         budget = self._reactor.budget
-        work = cycle(view, budget)
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                yield from pieces(budget, view, done.value)
-                return
-            yield PAUSE
+        plan = yield from pausing(cycle(view, budget), PAUSE)
+        yield from pieces(budget, view, plan)
 
     def _foresee(self) -> Iterator[bytes]:
         """Brings the expected starts up to date, in slices, for what tells them next (squeue --start, sbatch --test-only)."""

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 Result = TypeVar("Result")
+Pause = TypeVar("Pause")
 
 
 def finish(work: Generator[object, None, Result]) -> Result:
@@ -16,3 +17,14 @@ def finish(work: Generator[object, None, Result]) -> Result:
         except StopIteration as done:
             result: Result = done.value
             return result
+
+
+def pausing(work: Generator[object, None, Result], pause: Pause) -> Generator[Pause, None, Result]:
+    """The same work, which yields this in place of whatever it yields."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+        yield pause

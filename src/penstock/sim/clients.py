@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.consolidation import Consolidation, consolidate
+from penstock.core.slices import finish
 from penstock.engine.caller import Caller
 from penstock.engine.state import RUNNING, SUSPENDED
 from penstock.sim.network import End, Link
@@ -283,17 +284,11 @@ class Clients:
         if controller is None:
             return
         reactor, now_ms = controller.reactor, controller.clock_ms()
-        work = consolidate(
-            reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000), reactor.moves.movable(now_ms), reactor.moves.waiters
-        )
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                if isinstance(done.value, Consolidation):
-                    self.simulation.checks.counts["consolidations"] += 1
-                    self.ask(ROOT, "consolidate", {"number": reactor.moves.keep(done.value)})
-                return
+        view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
+        found = finish(consolidate(view, reactor.moves.movable(now_ms), reactor.moves.waiters))
+        if isinstance(found, Consolidation):
+            self.simulation.checks.counts["consolidations"] += 1
+            self.ask(ROOT, "consolidate", {"number": reactor.moves.keep(found)})
 
     def _shrink(self) -> None:
         """Some running job of several nodes gives nodes back."""

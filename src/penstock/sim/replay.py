@@ -11,8 +11,6 @@ import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Generator
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from penstock.core.explain import explain
 from penstock.core.outlook import batch_at
 from penstock.core.plan import Plan
 from penstock.core.request import Request
+from penstock.core.slices import finish
 from penstock.core.view import View
 from penstock.engine.snapshot import FILE_BYTES_MAX, Snapshot, SnapshotError, read, same_plan
 from penstock.engine.why import Document, planner_part, wishes
@@ -30,7 +29,6 @@ from penstock.spec.times import format_time
 
 SHOWN_MAX = 20
 """Starts and reservations that are printed; the rest is counted."""
-T = TypeVar("T")
 
 
 def main(argv: list[str]) -> int:
@@ -101,16 +99,6 @@ def asks(request: Request, time_limit_s: int) -> str:
     for counts, each in ((request.gres_per_node, " a node"), (request.gres_per_task, " a task"), (request.gres_total, "")):
         words += [f"{number} {key}{each}" for key, number in counts]
     return ", ".join([*words, *wishes(request), duration(time_limit_s)])
-
-
-def finish(work: Generator[int, None, T]) -> T:
-    """A generator's result, all slices at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
 
 
 def summary(plan: Plan) -> Document:

@@ -9,11 +9,12 @@ and runs, not with the log.
 
 from __future__ import annotations
 
-from penstock.core.consolidation import Consolidation, NoPlan, consolidate
+from penstock.core.consolidation import Consolidation, consolidate
 from penstock.core.cycle import Budget, cycle
 from penstock.core.grounds import Memory
 from penstock.core.plan import Plan
 from penstock.core.request import Request
+from penstock.core.slices import finish
 from penstock.core.view import Int64, View
 from penstock.engine import events as e
 from penstock.engine.applier import apply_plan
@@ -81,13 +82,9 @@ class VirtualCluster:
 
     def moves(self, ran_s: dict[int, int], budget: Budget) -> Consolidation | None:
         """The plan by which some of these running jobs move, if there is one that is worthwhile."""
-        work = consolidate(self.indexes.columns.view(self.state.seq, self.now_ms // 1000), ran_s, self._moves.waiters, 0, budget)
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                found: Consolidation | NoPlan = done.value
-                return found if isinstance(found, Consolidation) and found.worthwhile else None
+        view = self.indexes.columns.view(self.state.seq, self.now_ms // 1000)
+        found = finish(consolidate(view, ran_s, self._moves.waiters, 0, budget))
+        return found if isinstance(found, Consolidation) and found.worthwhile else None
 
     def move(self, found: Consolidation) -> None:
         """End the jobs that move, which wait again at once."""
@@ -105,13 +102,7 @@ class VirtualCluster:
 
     def plan(self, view: View, budget: Budget, behind: Int64 | None = None) -> Plan:
         """One whole pass of the planner."""
-        passes = cycle(view, budget, behind=behind, memory=self.memory)
-        while True:
-            try:
-                next(passes)
-            except StopIteration as done:
-                plan: Plan = done.value
-                return plan
+        return finish(cycle(view, budget, behind=behind, memory=self.memory))
 
     def carry_out(self, plan: Plan) -> list[int]:
         """What the applier lets start; the ids."""

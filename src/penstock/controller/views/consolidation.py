@@ -15,6 +15,7 @@ from penstock.controller.views import job_facts as facts
 from penstock.controller.views.chunks import PAUSE, Fields
 from penstock.core.consolidation import Consolidation, consolidate
 from penstock.core.plan import Share
+from penstock.core.slices import pausing
 from penstock.engine.reactor import Reactor
 from penstock.engine.state import Job
 from penstock.spec import hostlist
@@ -38,14 +39,7 @@ def consolidation(reactor: Reactor, fields: Fields) -> Iterator[bytes]:
     now_ms = reactor.indexes.clock_ms
     view = reactor.indexes.columns.view(reactor.state.seq, now_ms // 1000)
     movable = reactor.moves.movable(now_ms)
-    work = consolidate(view, movable, reactor.moves.waiters, job_id, reactor.budget)
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            found = done.value
-            break
-        yield PAUSE
+    found = yield from pausing(consolidate(view, movable, reactor.moves.waiters, job_id, reactor.budget), PAUSE)
 
     def named(other_id: int) -> Document:
         return _named(reactor.state.jobs.get(other_id), other_id)

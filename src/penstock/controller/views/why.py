@@ -20,6 +20,7 @@ from penstock.controller.views.sacct import Accounts
 from penstock.core.cycle import Budget
 from penstock.core.explain import IMPOSSIBLE, explain
 from penstock.core.outlook import batch_at
+from penstock.core.slices import pausing
 from penstock.core.view import View
 from penstock.engine.admission import refusal
 from penstock.engine.caller import Caller
@@ -133,14 +134,7 @@ def waiting(state: State, indexes: Indexes, budget: Budget, job: Job, view: View
     before = obstacles(state, indexes, job, named)
     rows = np.flatnonzero(view.pending.job_id == job.id)
     batch = batch_at(view, int(rows[0])) if len(rows) else as_batch(spec)
-    work = explain(view, job.id, batch, others, budget)
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            found = done.value
-            break
-        yield None
+    found = yield from pausing(explain(view, job.id, batch, others, budget), None)
     document = planner_part(found, spec.request, named)
     if found.array is not None and place:
         document["array"] = array_document(found.array, place)
